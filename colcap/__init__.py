@@ -1,0 +1,1 @@
+"""colcap: video clips to captions you can query."""

@@ -1,0 +1,143 @@
+"""Every table's columns, once. Nothing is inferred: an all-null column keeps its type."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+STATUS: Final = {"status": pl.String, "error_kind": pl.String, "error": pl.String}
+"""`status` is ok, skipped or error; `error_kind` is one of errors.ERROR_KINDS."""
+
+CLIPS: Final = pl.Schema(
+    {
+        "clip_id": pl.String,
+        "uri": pl.String,
+        "part": pl.Int32,
+        "warning": pl.String,
+        "width": pl.Int32,
+        "height": pl.Int32,
+        "fps": pl.Float64,
+        "num_frames": pl.Int64,
+        "duration_s": pl.Float64,
+        "codec": pl.String,
+        "rotation": pl.Int32,
+        "has_audio": pl.Boolean,
+        "num_bytes": pl.Int64,
+        "num_windows": pl.Int32,
+        **STATUS,
+    }
+)
+"""One row a clip; the manifest's own further columns follow."""
+
+WINDOWS: Final = pl.Schema(
+    {
+        "window_id": pl.String,
+        "clip_id": pl.String,
+        "window_index": pl.Int32,
+        "start_frame": pl.Int64,
+        "end_frame": pl.Int64,
+        "start_s": pl.Float64,
+        "end_s": pl.Float64,
+        "num_frames": pl.Int64,
+        "fps": pl.Float64,
+        "width": pl.Int32,
+        "height": pl.Int32,
+        "cut": pl.String,
+        "mp4_bytes": pl.Int64,
+        "mp4_sha256": pl.String,
+        "warning": pl.String,
+        **STATUS,
+    }
+)
+"""One row a window; `end_frame` is inclusive, `end_s` is where the last frame stops being shown."""
+
+WINDOWS_MP4: Final = pl.Schema({"window_id": pl.String, "mp4": pl.Binary})
+
+PREVIEWS: Final = pl.Schema(
+    {
+        "window_id": pl.String,
+        "num_frames": pl.Int32,
+        "width": pl.Int32,
+        "height": pl.Int32,
+        "webp_bytes": pl.Int64,
+        "webp_sha256": pl.String,
+        "warning": pl.String,
+        **STATUS,
+    }
+)
+
+PREVIEWS_WEBP: Final = pl.Schema({"window_id": pl.String, "webp": pl.Binary})
+
+SAMPLES: Final = pl.Schema(
+    {
+        "window_id": pl.String,
+        "frames": pl.Binary,
+        "num_frames": pl.Int32,
+        "frame_width": pl.Int32,
+        "frame_height": pl.Int32,
+        "frame_indices": pl.List(pl.Int64),
+        "source_frames": pl.Int64,
+        "source_fps": pl.Float64,
+        "content_id": pl.String,
+        **STATUS,
+    }
+)
+"""What a caption step sees of a window: uint8 RGB, (num_frames, frame_height, frame_width, 3). Never stored."""
+
+CAPTIONS: Final = pl.Schema(
+    {
+        "window_id": pl.String,
+        "caption_set": pl.String,
+        "attempt": pl.Int32,
+        "caption": pl.String,
+        "stage1_caption": pl.String,
+        "prompt_tokens": pl.Int32,
+        "output_tokens": pl.Int32,
+        "finish_reason": pl.String,
+        "num_frames": pl.Int32,
+        "frame_width": pl.Int32,
+        "frame_height": pl.Int32,
+        "model": pl.String,
+        "model_revision": pl.String,
+        "prompt_variant": pl.String,
+        "prompt_sha256": pl.String,
+        "fingerprint": pl.String,
+        **STATUS,
+    }
+)
+
+ENHANCED: Final = pl.Schema(
+    {
+        "window_id": pl.String,
+        "caption_set": pl.String,
+        "attempt": pl.Int32,
+        "enhanced_caption": pl.String,
+        "prompt_tokens": pl.Int32,
+        "output_tokens": pl.Int32,
+        "finish_reason": pl.String,
+        "model": pl.String,
+        "model_revision": pl.String,
+        "prompt_variant": pl.String,
+        "prompt_sha256": pl.String,
+        "fingerprint": pl.String,
+        **STATUS,
+    }
+)
+
+TABLES: Final = {
+    "clips": CLIPS,
+    "windows": WINDOWS,
+    "windows_mp4": WINDOWS_MP4,
+    "previews": PREVIEWS,
+    "previews_webp": PREVIEWS_WEBP,
+    "captions": CAPTIONS,
+    "enhanced": ENHANCED,
+}
+"""The seven tables of a run folder, in the order of the pipeline."""
+
+BLOB_TABLES: Final = {"windows_mp4": "mp4", "previews_webp": "webp"}
+"""Tables of bytes, kept apart from the facts, and their column."""
+
+SET_TABLES: Final = ("captions", "enhanced")
+"""Tables with a folder for each caption set and a file for each attempt."""
