@@ -1,0 +1,151 @@
+"""What a synthetic clip can show, and the three sentences that are true of it: the embedded model's whole world."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Final
+
+COLORS: Final = {
+    "red": (222, 38, 38),
+    "green": (40, 178, 62),
+    "blue": (48, 84, 232),
+    "yellow": (242, 222, 48),
+    "purple": (150, 56, 192),
+    "orange": (246, 138, 28),
+    "white": (246, 246, 246),
+    "cyan": (58, 214, 224),
+}
+"""The shape's colours as 8-bit RGB."""
+
+BACKGROUNDS: Final = {
+    "black": (10, 10, 10),
+    "white": (238, 238, 238),
+    "gray": (126, 126, 126),
+    "navy": (18, 24, 82),
+    "brown": (96, 58, 28),
+}
+"""The background's colours as 8-bit RGB."""
+
+SHAPES: Final = ("circle", "square", "triangle", "star")
+MOTIONS: Final = ("left", "right", "up", "down", "still", "grow", "shrink")
+
+_CAPTION: Final = {
+    **{way: f"moves {way} across" for way in ("left", "right", "up", "down")},
+    "still": "stays still on",
+    "grow": "grows larger on",
+    "shrink": "shrinks on",
+}
+_REFINED: Final = {
+    "left": "moves steadily to the left",
+    "right": "moves steadily to the right",
+    "up": "moves steadily upward",
+    "down": "moves steadily downward",
+    "still": "stays perfectly still",
+    "grow": "grows steadily larger",
+    "shrink": "shrinks steadily",
+}
+_VIVID_COLOR: Final = {
+    "red": "a vivid crimson red",
+    "green": "a fresh leafy green",
+    "blue": "a deep ocean blue",
+    "yellow": "a bright sunny yellow",
+    "purple": "a rich royal purple",
+    "orange": "a warm glowing orange",
+    "white": "a clean snowy white",
+    "cyan": "a cool electric cyan",
+}
+_VIVID_SHAPE: Final = {
+    "circle": "a smooth, perfectly round outline",
+    "square": "four straight sides and crisp corners",
+    "triangle": "three sharp points",
+    "star": "five bright points",
+}
+_VIVID_BACKGROUND: Final = {
+    "black": "an inky, night-like black",
+    "white": "a pale, paper-like white",
+    "gray": "a soft, neutral gray",
+    "navy": "a dark, midnight navy",
+    "brown": "an earthy, chocolate brown",
+}
+_VIVID_MOTION: Final = {
+    "left": "It glides smoothly to the left",
+    "right": "It glides smoothly to the right",
+    "up": "It rises gently upward",
+    "down": "It sinks gently downward",
+    "still": "It rests without moving",
+    "grow": "It swells larger and larger",
+    "shrink": "It dwindles smaller and smaller",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a synthetic clip shows.
+
+    >>> Scene("white", "star", "white", "up")
+    Traceback (most recent call last):
+    ...
+    ValueError: a white star on a white background cannot be seen
+    """
+
+    color: str
+    """One of COLORS."""
+    shape: str
+    """One of SHAPES."""
+    background: str
+    """One of BACKGROUNDS, never the shape's own colour."""
+    motion: str
+    """One of MOTIONS."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("color", COLORS), ("shape", SHAPES), ("background", BACKGROUNDS), ("motion", MOTIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {tuple(allowed)}, got {getattr(self, name)!r}")
+        if self.color == self.background:
+            raise ValueError(f"a {self.color} {self.shape} on a {self.background} background cannot be seen")
+
+
+def random_scene(rng: random.Random) -> Scene:
+    """Draw a scene, every visible combination equally likely."""
+    while True:
+        color, shape = rng.choice(list(COLORS)), rng.choice(SHAPES)
+        background, motion = rng.choice(list(BACKGROUNDS)), rng.choice(MOTIONS)
+        if color != background:
+            return Scene(color, shape, background, motion)
+
+
+def caption(scene: Scene) -> str:
+    """Return the true caption, which the embedded model says word for word.
+
+    >>> caption(Scene("orange", "circle", "black", "left"))
+    'An orange circle moves left across a black background.'
+    """
+    return f"{_subject(scene).capitalize()} {_CAPTION[scene.motion]} a {scene.background} background."
+
+
+def refined(scene: Scene) -> str:
+    """Return the true stage 2 caption.
+
+    >>> refined(Scene("red", "square", "navy", "still"))
+    'The video shows a red square that stays perfectly still against a plain navy background.'
+    """
+    return f"The video shows {_subject(scene)} that {_REFINED[scene.motion]} against a plain {scene.background} background."
+
+
+def enhanced(scene: Scene) -> str:
+    """Return the true enhanced caption.
+
+    >>> enhanced(Scene("red", "star", "gray", "up"))[:74]
+    'A red star, a vivid crimson red shape with five bright points, fills the s'
+    """
+    looks = f"{_VIVID_COLOR[scene.color]} shape with {_VIVID_SHAPE[scene.shape]}"
+    where = f"{_VIVID_MOTION[scene.motion]} against {_VIVID_BACKGROUND[scene.background]} background"
+    return (
+        f"{_subject(scene).capitalize()}, {looks}, fills the scene with color. "
+        f"{where}, and nothing else appears in the frame."
+    )
+
+
+def _subject(scene: Scene) -> str:
+    return f"{'an' if scene.color == 'orange' else 'a'} {scene.color} {scene.shape}"
