@@ -32,7 +32,11 @@ def decode(data: bytes) -> tuple[list[Frames], list[bool], Fraction]:
         frames = list(container.decode(video=0))
         rate = container.streams.video[0].average_rate
         assert rate is not None
-    return [f.to_ndarray(format="rgb24") for f in frames], [bool(f.key_frame) for f in frames], rate
+    return (
+        [np.asarray(f.to_ndarray(format="rgb24"), np.uint8) for f in frames],
+        [bool(f.key_frame) for f in frames],
+        rate,
+    )
 
 
 @pytest.mark.parametrize("motion", MOTIONS)

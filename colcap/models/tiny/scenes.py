@@ -130,7 +130,8 @@ def refined(scene: Scene) -> str:
     >>> refined(Scene("red", "square", "navy", "still"))
     'The video shows a red square that stays perfectly still against a plain navy background.'
     """
-    return f"The video shows {_subject(scene)} that {_REFINED[scene.motion]} against a plain {scene.background} background."
+    what = f"{_subject(scene)} that {_REFINED[scene.motion]}"
+    return f"The video shows {what} against a plain {scene.background} background."
 
 
 def enhanced(scene: Scene) -> str:
