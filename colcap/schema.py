@@ -85,6 +85,19 @@ SAMPLES: Final = pl.Schema(
 )
 """What a caption step sees of a window: uint8 RGB, (num_frames, frame_height, frame_width, 3). Never stored."""
 
+MEDIA: Final = pl.Schema(
+    {
+        "clip": pl.Struct(dict(CLIPS)),
+        "window": pl.Struct(dict(WINDOWS)),
+        "mp4": pl.Binary,
+        "preview": pl.Struct(dict(PREVIEWS)),
+        "webp": pl.Binary,
+        "sample": pl.Struct({name: kind for name, kind in SAMPLES.items() if name != "frames"}),
+        "frames": pl.Binary,
+    }
+)
+"""What the media step gives: a row per window, facts in structs, bytes at the top level so that they move whole."""
+
 CAPTIONS: Final = pl.Schema(
     {
         "window_id": pl.String,

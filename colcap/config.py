@@ -1,0 +1,219 @@
+"""What a user can choose: frozen, typed, validated once, with the reference's names and defaults.
+
+A `Config` comes from TOML, from flags or from Python; all three pass the same validation here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from colcap.errors import ConfigError, printable
+
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """One group of parameters; unknown names, wrong types and later changes are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Captioning(Section):
+    """How clips become windows, frames and captions: the reference's preparation and generation stages."""
+
+    model_variant: str = "qwen"
+    """qwen (= qwen2.5), tiny (the embedded model), a local folder, or a hub id."""
+    model_dir: str = "models/qwen"
+    """Folder that holds the weights, downloaded into it if missing."""
+    window_size: Annotated[int, Field(ge=4)] = 256
+    """Source frames per window."""
+    remainder_threshold: Annotated[int, Field(ge=0)] = 128
+    """A leftover of at least this many frames is its own window; a shorter one joins the window before it."""
+    sampling_fps: Annotated[PositiveFloat, Field(le=240)] = 2.0
+    """Frames per second shown to the model."""
+    prompt_variant: Literal["default", "av", "av-surveillance"] = "default"
+    """Built-in prompt: default, av (a moving car's camera) or av-surveillance (a fixed traffic camera)."""
+    prompt_text: str | None = None
+    """Your own prompt instead of a built-in one; a manifest's `prompt_text` column wins over both."""
+    caption_batch_size: Annotated[int, Field(ge=1)] = 16
+    """Windows handed to the engine in one batch; several batches are in flight."""
+    max_output_tokens: Annotated[int, Field(ge=1)] = 512
+    """Longest caption, in tokens; one that is cut has finish_reason `length`."""
+    generate_stage2_caption: bool = False
+    """Caption a second time with the first caption in the prompt; both are kept."""
+    stage2_prompt_text: str | None = None
+    """What the second prompt says before the first caption."""
+    fp8: bool = False
+    """Quantize the weights to fp8 (GPU only)."""
+    disable_mmcache: bool = False
+    """Switch off the engine's multimodal cache."""
+    verbose: bool = False
+    """Log every window."""
+
+
+class Preview(Section):
+    """How an animated WebP is made of each window."""
+
+    target_fps: Annotated[PositiveFloat, Field(le=240)] = 1.0
+    """Frames per second of the preview."""
+    target_height: Annotated[int, Field(ge=16, le=4320)] = 240
+    """Height in pixels; the width keeps the clip's shape."""
+    compression_level: Annotated[int, Field(ge=0, le=6)] = 6
+    """Effort: 0 is fastest, 6 makes the smallest file. It is not quality."""
+    quality: Annotated[int, Field(ge=0, le=100)] = 50
+    """Picture quality, 0 to 100."""
+    lossless: bool = False
+    """Keep every pixel; `quality` is then effort too."""
+    num_cpus_per_worker: Annotated[PositiveFloat, Field(le=1024)] = 4.0
+    """Decoder and encoder threads per media worker, rounded down, at least 1, at most the cores it has."""
+    verbose: bool = False
+    """Log every preview."""
+
+
+class Limits(Section):
+    """What one clip may cost before it becomes an error row."""
+
+    max_bytes: Annotated[int, Field(ge=1)] = 4 << 30
+    """Size of the source, in bytes."""
+    max_pixels: Annotated[int, Field(ge=1)] = 8192 * 4608
+    """Width times height of a frame."""
+    max_duration_s: PositiveFloat = 6 * 3600.0
+    """Length of the clip, in seconds."""
+    timeout_s: PositiveFloat = 600.0
+    """Wall time for all media work on one clip, in seconds."""
+    max_worker_bytes: Annotated[int, Field(ge=1 << 28)] = 8 << 30
+    """Memory one media worker may use, in bytes."""
+
+
+class Runtime(Section):
+    """How work is spread over this machine; belongs to no fingerprint."""
+
+    media_workers: Annotated[int, Field(ge=1)] | None = None
+    """Worker processes that decode and encode; default: the cores the engine leaves over."""
+    engine_cores: Annotated[int, Field(ge=1)] | None = None
+    """Cores kept for an engine that runs on the CPU; default: half of them."""
+    max_queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+    """Bytes of media results that may wait for the engine or the disk."""
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further options for the engine, validated by the engine."""
+
+
+class Config(Section):
+    """Everything a run is told.
+
+    Examples
+    --------
+    >>> Config.model_validate({"captioning": {"model_variant": "tiny"}}).captioning.window_size
+    256
+    """
+
+    generate_previews: bool = True
+    """Make an animated WebP of each window."""
+    generate_captions: bool = True
+    """Caption each window."""
+    cut: Literal["copy", "encode"] = "copy"
+    """How windows are cut: without re-encoding where possible, or always encoded anew."""
+    clips_per_part: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    """Clips in one part: the unit of commit and of resume. Fixed by a run's first start."""
+    caption_set: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "default"
+    """Name under which captions are kept."""
+    captioning: Captioning = Captioning()
+    preview: Preview = Preview()
+    limits: Limits = Limits()
+    runtime: Runtime = Runtime()
+
+
+def parse(values: Mapping[str, Any], *, source: str = "config") -> Config:
+    """Validate nested parameters into a `Config`.
+
+    Raises
+    ------
+    ConfigError : one line per wrong parameter: its name, the value got, and what is allowed.
+
+    Examples
+    --------
+    >>> parse({"captioning": {"window_size": 2}})
+    Traceback (most recent call last):
+    colcap.errors.ConfigError: config: captioning.window_size: got 2; should be greater than or equal to 4
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(source, detail) for detail in error.errors())) from None
+
+
+def _explain(source: str, detail: Any) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{source}: {printable(name)}: unknown parameter; known here: {', '.join(_known(detail['loc'][:-1]))}"
+    said = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{source}: {printable(name)}: got {printable(repr(detail['input']))[:200]}; {said}"
+
+
+def _known(path: tuple[str | int, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for step in path:
+        annotation = model.model_fields[str(step)].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return list(model.model_fields)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a TOML file of parameters, not yet validated, so that flags can be laid over it.
+
+    Raises
+    ------
+    ConfigError : the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read it as TOML: {error}") from None
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one nested mapping over another.
+
+    >>> merge({"preview": {"quality": 50}}, {"preview": {"lossless": True}})
+    {'preview': {'quality': 50, 'lossless': True}}
+    """
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        both_tables = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[name] = merge(below, value) if both_tables else value  # type: ignore[arg-type]
+    return merged
+
+
+def fingerprint(values: Mapping[str, Any]) -> str:
+    """A short stable hash of what can change a result: 16 hex digits.
+
+    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    True
+    """
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def media_facts(config: Config) -> dict[str, Any]:
+    """What decides the windows and the frames sampled from them."""
+    c = config.captioning
+    return {
+        "window_size": c.window_size,
+        "remainder_threshold": c.remainder_threshold,
+        "sampling_fps": c.sampling_fps,
+        "cut": config.cut,
+    }
+
+
+def preview_facts(config: Config) -> dict[str, Any]:
+    """What decides the bytes of a preview."""
+    return config.preview.model_dump(exclude={"verbose", "num_cpus_per_worker"})

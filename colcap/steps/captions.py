@@ -1,0 +1,108 @@
+"""Sampled windows in, caption rows out, through whatever engine is behind the protocol."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from colcap.engines.base import Engine, Generation, Request, Sampling, Video
+from colcap.errors import RowError
+from colcap.schema import CAPTIONS
+from colcap.steps.media import OK, failure
+
+DEFAULT_STAGE2_PROMPT: Final = "Please refine this caption: "
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionStep:
+    """Captions a batch of samples; called from several threads at once, so that batches overlap in the engine.
+
+    In: `schema.SAMPLES`, optionally `prompt_text` for a row's own prompt. A sample that failed gives a caption row
+    with the same error. Out: `schema.CAPTIONS`, one row per input row, in order; `attempt` is 1, which a runner that
+    adds a later attempt overwrites.
+    """
+
+    engine: Engine
+    sampling: Sampling
+    prompt: str
+    """What the model is asked, unless the row has its own."""
+    prompt_variant: str
+    """`default`, `av`, `av-surveillance`, or `custom`."""
+    fingerprint: str
+    """Hash of the choices that can change a caption."""
+    caption_set: str = "default"
+    stage2_prompt: str | None = None
+    """Where given, a second pass whose prompt is this text and the first caption."""
+
+    def __call__(self, samples: pl.DataFrame) -> pl.DataFrame:
+        rows = list(samples.iter_rows(named=True))
+        seen = [row for row in rows if row["status"] == "ok"]
+        videos = [_video(row) for row in seen]
+        prompts = [row.get("prompt_text") or self.prompt for row in seen]
+        first = self._ask(prompts, videos)
+        final = first if self.stage2_prompt is None else self._refine(first, videos)
+        answers = iter(zip(prompts, first, final, strict=True))
+        done = [self._row(row, *next(answers)) if row["status"] == "ok" else self._unseen(row) for row in rows]
+        return pl.DataFrame(done, schema=CAPTIONS, orient="row")
+
+    def _ask(self, prompts: Sequence[str], videos: Sequence[Video]) -> list[Generation]:
+        requests = [Request(text=text, video=video) for text, video in zip(prompts, videos, strict=True)]
+        return self.engine.generate(requests, self.sampling) if requests else []
+
+    def _refine(self, first: Sequence[Generation], videos: Sequence[Video]) -> list[Generation]:
+        """Ask again with the first caption; a row without one keeps its first answer, error and all."""
+        assert self.stage2_prompt is not None
+        there = [i for i, generation in enumerate(first) if generation.error is None]
+        prompts = [f"{self.stage2_prompt}{first[i].text}" for i in there]
+        second = self._ask(prompts, [videos[i] for i in there])
+        refined = dict(zip(there, second, strict=True))
+        return [refined.get(i, generation) for i, generation in enumerate(first)]
+
+    def _row(self, sample: dict[str, Any], prompt: str, first: Generation, final: Generation) -> dict[str, Any]:
+        two_stages = self.stage2_prompt is not None
+        return {
+            **self._facts(sample),
+            "caption": final.text,
+            "stage1_caption": first.text if two_stages else None,
+            "prompt_tokens": final.prompt_tokens,
+            "output_tokens": final.output_tokens,
+            "finish_reason": final.finish_reason,
+            "prompt_variant": self.prompt_variant if prompt == self.prompt else "row",
+            "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
+            **(OK if final.error is None else failure(final.error)),
+        }
+
+    def _unseen(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """The window has no frames to show: its caption row says why, in the words of the step that failed."""
+        error = RowError(sample["error_kind"], sample["error"], skipped=sample["status"] == "skipped")
+        return {**self._facts(sample), "prompt_variant": self.prompt_variant, **failure(error)}
+
+    def _facts(self, sample: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **dict.fromkeys(CAPTIONS),
+            "window_id": sample["window_id"],
+            "caption_set": self.caption_set,
+            "attempt": 1,
+            "num_frames": sample["num_frames"],
+            "frame_width": sample["frame_width"],
+            "frame_height": sample["frame_height"],
+            "model": self.engine.model,
+            "model_revision": self.engine.revision,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def _video(sample: dict[str, Any]) -> Video:
+    shape = (sample["num_frames"], sample["frame_height"], sample["frame_width"], 3)
+    return Video(
+        frames=np.frombuffer(sample["frames"], np.uint8).reshape(shape),
+        frame_indices=sample["frame_indices"],
+        source_frames=sample["source_frames"],
+        source_fps=sample["source_fps"],
+        content_id=sample["content_id"],
+    )

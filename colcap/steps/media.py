@@ -1,0 +1,231 @@
+"""Clips in, window rows out: facts, mp4, preview and sampled frames of every window, from one decode.
+
+A step is a function from batch to batch. This one is called by the runners (one clip a batch, in worker
+processes) and by the lazy verbs (many clips a batch, in this process); it never sees a run folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+
+from colcap import media
+from colcap.errors import RowError
+from colcap.schema import CLIPS, MEDIA, PREVIEWS, SAMPLES, WINDOWS
+
+OK: Final = {"status": "ok", "error_kind": None, "error": None}
+
+
+def failure(error: RowError) -> dict[str, str]:
+    """The status columns of a row that failed."""
+    return {"status": error.status, "error_kind": error.kind, "error": error.text}
+
+
+def window_id(clip_id: str, index: int) -> str:
+    """Id of a clip's window; sorts with its clip.
+
+    >>> window_id("street", 3)
+    'street:00003'
+    """
+    return f"{clip_id}:{index:05d}"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStep:
+    """Turns clip rows into window rows.
+
+    In: `clip_id`, `uri`, `part`, optionally `mp4` (the clip itself).
+    Out: `schema.MEDIA`, one row per window in order; a clip without windows is one row with a null `window`.
+    """
+
+    wanted: media.Wanted
+    """Which products, and how."""
+    limits: media.Limits
+    """What a clip may cost."""
+    read: Callable[[str], bytes]
+    """Reads a clip's bytes by uri; raises RowError."""
+
+    def __call__(self, clips: pl.DataFrame) -> pl.DataFrame:
+        rows = [row for clip in clips.iter_rows(named=True) for row in self._rows(clip)]
+        return pl.DataFrame(rows, schema=MEDIA, orient="row")
+
+    def failed(self, clips: pl.DataFrame, error: RowError) -> pl.DataFrame:
+        """The rows of clips whose worker crashed, hung or grew too large."""
+        rows = [_clip_failed(clip, error) for clip in clips.iter_rows(named=True)]
+        return pl.DataFrame(rows, schema=MEDIA, orient="row")
+
+    def _rows(self, clip: dict[str, Any]) -> list[dict[str, Any]]:
+        num_bytes = None
+        try:
+            data = clip.get("mp4") or self.read(clip["uri"])
+            num_bytes = len(data)
+            made = media.process_clip(data, self.wanted, self.limits)
+        except RowError as error:
+            return [_clip_failed(clip, error, num_bytes)]
+        facts = _clip_row(clip, made)
+        return [_window_row(facts, index, window, made.probe) for index, window in enumerate(made.windows)]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowStep:
+    """Makes previews and samples of windows that are stored already; the source is not read again.
+
+    In: `window_id`, `fps`, `start_s`, `end_s` and `mp4`, as in the windows tables; a null mp4 is a window whose
+    cut failed. Out: `schema.MEDIA` with a null `clip`, and `window` reduced to its id.
+    """
+
+    wanted: media.Wanted
+    limits: media.Limits
+
+    def __call__(self, windows: pl.DataFrame) -> pl.DataFrame:
+        rows = [self._row(window) for window in windows.iter_rows(named=True)]
+        return pl.DataFrame(rows, schema=MEDIA, orient="row")
+
+    def failed(self, windows: pl.DataFrame, error: RowError) -> pl.DataFrame:
+        """The rows of windows whose worker crashed, hung or grew too large."""
+        rows = [self._failed(window["window_id"], error) for window in windows.iter_rows(named=True)]
+        return pl.DataFrame(rows, schema=MEDIA, orient="row")
+
+    def _row(self, window: dict[str, Any]) -> dict[str, Any]:
+        if window["mp4"] is None:
+            kind, text = window.get("error_kind") or "encode_failed", window.get("error") or "the window has no bytes"
+            return self._failed(window["window_id"], RowError(kind, text))
+        seconds = window["end_s"] - window["start_s"]
+        try:
+            made = media.process_window(
+                window["mp4"], self.wanted, fps=window["fps"], duration_s=seconds, limits=self.limits
+            )
+        except RowError as error:
+            return self._failed(window["window_id"], error)
+        return _row(None, _only_id(window["window_id"]), None, *_products(window["window_id"], made))
+
+    def _failed(self, name: str, error: RowError) -> dict[str, Any]:
+        preview = error if self.wanted.preview else None
+        sample = error if self.wanted.sample else None
+        return _row(None, _only_id(name), None, *_preview(name, preview), *_sample(name, sample))
+
+
+def _clip_failed(clip: dict[str, Any], error: RowError, num_bytes: int | None = None) -> dict[str, Any]:
+    facts = {"clip_id": clip["clip_id"], "uri": clip.get("uri"), "part": clip.get("part")}
+    facts |= {"num_bytes": num_bytes, "num_windows": 0, **failure(error)}
+    return _row({**dict.fromkeys(CLIPS), **facts}, None, None, None, None, None, None)
+
+
+def _clip_row(clip: dict[str, Any], made: media.Clip) -> dict[str, Any]:
+    probe = made.probe
+    return {
+        "clip_id": clip["clip_id"],
+        "uri": clip.get("uri"),
+        "part": clip.get("part"),
+        **{name: getattr(probe, name) for name in _PROBED},
+        "num_windows": len(made.windows),
+        **OK,
+    }
+
+
+_PROBED: Final = (
+    "warning width height fps num_frames duration_s codec rotation has_audio num_bytes".split()
+)
+
+
+def _window_row(clip: dict[str, Any], index: int, window: media.Window, probe: media.Probe) -> dict[str, Any]:
+    name = window_id(clip["clip_id"], index)
+    facts = {
+        "window_id": name,
+        "clip_id": clip["clip_id"],
+        "window_index": index,
+        "start_frame": window.start_frame,
+        "end_frame": window.end_frame,
+        "start_s": window.start_s,
+        "end_s": window.end_s,
+        "num_frames": window.num_frames,
+        "fps": probe.fps,
+        "width": probe.width,
+        "height": probe.height,
+        "cut": window.cut,
+        "mp4_bytes": None if window.mp4 is None else len(window.mp4),
+        "mp4_sha256": None if window.mp4 is None else hashlib.sha256(window.mp4).hexdigest(),
+        "warning": window.warning,
+        **(OK if window.error is None else failure(window.error)),
+    }
+    return _row(clip, facts, window.mp4, *_products(name, window))
+
+
+def _products(name: str, window: media.Window) -> tuple[Any, ...]:
+    return (*_preview(name, window.preview), *_sample(name, window.sample))
+
+
+def _preview(name: str, preview: media.Preview | RowError | None) -> tuple[dict[str, Any] | None, bytes | None]:
+    if preview is None:
+        return None, None
+    blank = {**dict.fromkeys(PREVIEWS), "window_id": name}
+    if isinstance(preview, RowError):
+        return {**blank, **failure(preview)}, None
+    facts = {
+        "num_frames": preview.num_frames,
+        "width": preview.width,
+        "height": preview.height,
+        "webp_bytes": len(preview.webp),
+        "webp_sha256": hashlib.sha256(preview.webp).hexdigest(),
+        "warning": preview.warning,
+    }
+    return {**blank, **facts, **OK}, preview.webp
+
+
+def _sample(name: str, sample: media.Sample | RowError | None) -> tuple[dict[str, Any] | None, bytes | None]:
+    if sample is None:
+        return None, None
+    blank = {**dict.fromkeys(_SAMPLE_FACTS), "window_id": name}
+    if isinstance(sample, RowError):
+        return {**blank, **failure(sample)}, None
+    num_frames, height, width, _ = sample.frames.shape
+    facts = {
+        "num_frames": num_frames,
+        "frame_width": width,
+        "frame_height": height,
+        "frame_indices": list(sample.frame_indices),
+        "source_frames": sample.source_frames,
+        "source_fps": sample.source_fps,
+        "content_id": sample.content_id,
+    }
+    return {**blank, **facts, **OK}, sample.frames.tobytes()
+
+
+_SAMPLE_FACTS: Final = tuple(name for name in SAMPLES if name != "frames")
+
+
+def _only_id(name: str) -> dict[str, Any]:
+    return {**dict.fromkeys(WINDOWS), "window_id": name}
+
+
+def _row(*values: Any) -> dict[str, Any]:
+    return dict(zip(MEDIA, values, strict=True))
+
+
+def clip_rows(made: pl.DataFrame) -> pl.DataFrame:
+    """The clips table of media rows: one row a clip."""
+    return made.select("clip").unnest("clip").unique("clip_id", keep="first", maintain_order=True)
+
+
+def table_rows(made: pl.DataFrame, table: str) -> pl.DataFrame:
+    """The windows, windows_mp4, previews, previews_webp or samples table of media rows."""
+    column = _STRUCTS[table]
+    there = made.filter(pl.col("window").is_not_null() & pl.col(column).is_not_null())
+    if table in ("windows", "previews"):
+        return there.select(column).unnest(column)
+    if table == "samples":
+        return there.select("sample", "frames").unnest("sample").select(list(SAMPLES))
+    return there.select(pl.col("window").struct.field("window_id"), column)
+
+
+_STRUCTS: Final = {
+    "windows": "window",
+    "windows_mp4": "mp4",
+    "previews": "preview",
+    "previews_webp": "webp",
+    "samples": "sample",
+}

