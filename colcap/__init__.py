@@ -1,1 +1,11 @@
-"""colcap: video clips to captions you can query."""
+"""colcap: video clips to captions you can query.
+
+>>> import colcap
+>>> clips = colcap.manifest("clips/")  # doctest: +SKIP
+>>> colcap.windows(clips).collect()  # doctest: +SKIP
+"""
+
+from colcap.api import Config, Run, captions, connect, manifest, open, previews, run, windows
+from colcap.errors import ColcapError
+
+__all__ = ["ColcapError", "Config", "Run", "captions", "connect", "manifest", "open", "previews", "run", "windows"]

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -128,11 +128,11 @@ def _check_columns(schema: pa.Schema, manifest: Path) -> None:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return str(kind) in ("string", "large_string", "string_view")
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    return str(kind) in ("binary", "large_binary", "binary_view")
 
 
 def _frozen_schema(schema: pa.Schema) -> pa.Schema:
@@ -176,7 +176,9 @@ def _freeze_rows(frame: pl.DataFrame, row: int, manifest: Path, clips_per_part: 
 def _check_uri(uri: str) -> None:
     scheme = urlsplit(uri).scheme if "://" in uri else "file"
     if scheme.lower() != "file":
-        raise ManifestError(f"{printable(uri)[:200]}: only local paths and file:// are read, got {printable(scheme)}://")
+        raise ManifestError(
+            f"{printable(uri)[:200]}: only local paths and file:// are read, got {printable(scheme)}://"
+        )
 
 
 def _absolute(uri: str, manifest: Path) -> str:
@@ -259,3 +261,19 @@ class ClipReader:
         if len(data) > self.max_bytes:
             raise RowError("too_large", f"{uri}: larger than limits.max_bytes ({self.max_bytes})")
         return data
+
+
+def with_ids(clips: pl.DataFrame) -> pl.DataFrame:
+    """Rows of any frame with `uri` or `mp4`, given a `clip_id` where they have none.
+
+    Raises
+    ------
+    ManifestError : neither column is there.
+    """
+    if not {"uri", "mp4"} & set(clips.columns):
+        raise ManifestError(f"the frame needs a column `uri` or `mp4`; it has {', '.join(clips.columns)}")
+    if "clip_id" in clips.columns:
+        return clips
+    keys = [row.get("uri") or row.get("mp4") or b"" for row in clips.iter_rows(named=True)]
+    ids = [_hash(key.encode() if isinstance(key, str) else key) for key in keys]
+    return clips.with_columns(pl.Series("clip_id", ids, dtype=pl.String))

@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -143,10 +144,8 @@ class TableWriter:
 
     def abort(self) -> None:
         """Throw the temp file away."""
-        try:
+        with suppress(OSError, pa.ArrowException):  # the disk may be full; the file goes anyway
             self._writer.close()
-        except (OSError, pa.ArrowException):
-            pass  # the disk may be full; the file goes anyway
         self.temp.unlink(missing_ok=True)
 
     def _flush(self) -> None:
@@ -186,7 +185,7 @@ class PartCommit:
     run : the run folder.
     part : number of the manifest's slice.
     tables : table name -> file it will be.
-    fingerprint : hash of the choices that make the rows.
+    fingerprints : table name -> hash of the choices that make its rows.
     scope : `part` or `selection`, see `Footer`.
     extra : further columns of the clips table, from the manifest.
     """
@@ -197,17 +196,17 @@ class PartCommit:
         part: int,
         tables: Mapping[str, Path],
         *,
-        fingerprint: str,
+        fingerprints: Mapping[str, str],
         scope: str = "part",
         extra: Mapping[str, pl.DataType] | None = None,
     ) -> None:
         self.run, self.part = run, part
         self._footer = {
             "colcap.part": str(part),
-            "colcap.fingerprint": fingerprint,
             "colcap.scope": scope,
             "colcap.versions": json.dumps(versions()),
         }
+        self._fingerprints = fingerprints
         self._writers = {t: TableWriter(t, path, _schema_of(t, extra)) for t, path in tables.items()}
 
     @property
@@ -227,8 +226,8 @@ class PartCommit:
         ColcapError : the disk is full or not writable; nothing of the part became visible.
         """
         try:
-            for writer in self._writers.values():
-                writer.close(self._footer)
+            for table, writer in self._writers.items():
+                writer.close({**self._footer, "colcap.fingerprint": self._fingerprints[table]})
             journal = self._write_journal()
         except OSError as error:
             self.abort()

@@ -172,7 +172,7 @@ def saved_config(run: Path) -> Config:
     return parse(read_run_file(run)["config"], source=str(run / RUN_FILE))
 
 
-def _write_run_file(run: Path, config: Config, identity: Mapping[str, Any], facts: Mapping[str, Any] = {}) -> None:  # noqa: B006
+def _write_run_file(run: Path, config: Config, identity: Mapping[str, Any], facts: Mapping[str, Any] = {}) -> None:
     content = {
         "run": dict(identity),
         "versions": store.versions(),
@@ -212,7 +212,9 @@ class _Known:
 
     def next_attempt(self, part: int, wanted: str) -> int | None:
         """The number a new attempt would have; None where the newest whole attempt is the one wanted."""
-        sound = [(file.attempt, footer) for file in self._captions.get(part, ()) if (footer := store.read_footer(file.path))]
+        sound = [
+            (file.attempt, footer) for file in self._captions.get(part, ()) if (footer := store.read_footer(file.path))
+        ]
         whole = [footer for _, footer in sound if footer.scope == "part"]
         if whole and whole[-1].fingerprint == wanted:
             return None
@@ -227,3 +229,14 @@ def _todo(part: int, plan: Plan, known: _Known) -> PartTodo:
         previews=plan.config.generate_previews and not known.has(part, PREVIEW_TABLES, plan.preview_fingerprint),
         captions=None if wanted is None else known.next_attempt(part, wanted),
     )
+
+
+def progress_of(run: Path) -> tuple[int, int]:
+    """How many of a run's parts have a file in every table that its last start wanted, and how many there are."""
+    said, config = read_run_file(run), saved_config(run)
+    tables = [*MEDIA_TABLES, *(PREVIEW_TABLES if config.generate_previews else ())]
+    folders = [store.table_dir(run, table) for table in tables]
+    if config.generate_captions:
+        folders.append(store.table_dir(run, "captions", config.caption_set))
+    there = [{file.part for file in store.list_parts(folder)} for folder in folders]
+    return len(set.intersection(*there)), -(-said["run"]["clips"] // said["run"]["clips_per_part"])

@@ -127,9 +127,18 @@ def _clip_row(clip: dict[str, Any], made: media.Clip) -> dict[str, Any]:
     }
 
 
-_PROBED: Final = (
-    "warning width height fps num_frames duration_s codec rotation has_audio num_bytes".split()
-)
+_PROBED: Final = [
+    "warning",
+    "width",
+    "height",
+    "fps",
+    "num_frames",
+    "duration_s",
+    "codec",
+    "rotation",
+    "has_audio",
+    "num_bytes",
+]
 
 
 def _window_row(clip: dict[str, Any], index: int, window: media.Window, probe: media.Probe) -> dict[str, Any]:

@@ -1,0 +1,214 @@
+"""The command line: verbs, flags and printing. Every verb is a function of api.py too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from rich.console import Console
+
+from colcap.errors import ColcapError, ManifestError, printable
+from colcap.flags import SectionedCommand, parameter_flags, parameters
+
+EXISTING_RUN = click.argument("run", type=click.Path(path_type=Path))
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="colcap")
+def cli() -> None:
+    """Video clips to captions you can query: windows, previews and captions as Parquet tables.
+
+    Start with `colcap demo`. On your own clips:
+
+    \b
+      colcap manifest clips/ -o clips.parquet
+      colcap run clips.parquet out --captioning-algorithm qwen
+      colcap sql out @captions
+    """
+
+
+def main() -> None:
+    """Entry point: a known failure is printed in one message and gives its exit code."""
+    try:
+        cli(standalone_mode=True)
+    except ColcapError as error:
+        err.print(f"[bold red]colcap:[/] {_markup_free(printable(str(error)))}")
+        sys.exit(error.exit_code)
+
+
+def _markup_free(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
+def demo(folder: Path) -> None:
+    """Make clips, caption them with the embedded model, and show the result by SQL. FOLDER is `demo` by default."""
+    from colcap.demo import run_demo
+
+    with _ctrl_c():
+        run_demo(folder, out)
+
+
+@cli.command()
+@click.argument("sources", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The Parquet file to write.")
+def manifest(sources: tuple[str, ...], output: Path) -> None:
+    """List clips in a Parquet manifest: files as named, folders searched for video, globs expanded.
+
+    The manifest has `clip_id` (the file's name) and `uri` (its absolute path). Add columns of your own with any tool:
+    they are carried along to the clips table, and `prompt_text` is the row's own prompt.
+    """
+    from colcap.manifest import from_sources
+
+    clips = from_sources(sources)
+    try:
+        clips.write_parquet(output, mkdir=True)
+    except OSError as error:
+        raise ManifestError(f"{output}: cannot write: {error}") from None
+    out.print(f"{clips.height} clips in {_markup_free(str(output))}")
+
+
+@cli.command(cls=SectionedCommand)
+@click.argument("manifest", type=click.Path(path_type=Path))
+@EXISTING_RUN
+@click.option("--config", type=click.Path(path_type=Path), help="TOML with the same parameters; flags win over it.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take only the first N clips of the manifest.")
+@click.option("--root", type=click.Path(path_type=Path), help="Refuse clips outside this folder.")
+@click.option("--fail-on-error", is_flag=True, help="Exit with 1 where a row ended in an error.")
+@click.option("--verbose", is_flag=True, help="Let the engine and the workers talk.")
+@parameter_flags
+def run(
+    manifest: Path,
+    run: Path,
+    config: Path | None,
+    limit: int | None,
+    root: Path | None,
+    fail_on_error: bool,
+    verbose: bool,
+    **flags: Any,
+) -> None:
+    """Make windows, previews and captions of every clip of MANIFEST, as tables in the folder RUN.
+
+    A run that was stopped goes on when the same command is given again. A clip that fails is a row that says why.
+
+    \b
+    Exit codes: 0 done, 1 stopped (or a row failed, with --fail-on-error), 2 refused, 130 Ctrl-C.
+    """
+    from colcap import api
+
+    given = parameters(flags)
+    if verbose:
+        given.setdefault("captioning", {})["verbose"] = True
+    with _ctrl_c(run):
+        outcome = api.run(manifest, run, config=config, limit=limit, root=root, console=err, **given)
+    failed = print_summary(outcome)
+    if failed and fail_on_error:
+        sys.exit(1)
+
+
+@cli.command()
+@EXISTING_RUN
+def status(run: Path) -> None:
+    """Show how far a run is, and its errors by kind."""
+    from colcap import api
+
+    print_summary(api.open(run))
+
+
+@cli.command()
+@EXISTING_RUN
+@click.option("--verify", is_flag=True, help="Also compare the hash of every blob.")
+def check(run: Path, verify: bool) -> None:
+    """Check every promise about the tables of RUN; exit 1 and a list where one does not hold."""
+    from colcap.qa.check import check as find_problems
+    from colcap.runners.plan import read_run_file
+
+    read_run_file(run)
+    problems = find_problems(run, verify=verify)
+    for problem in problems:
+        out.print(_markup_free(printable(str(problem))))
+    if problems:
+        out.print(f"{len(problems)} problems; `colcap run` with the same command as before rebuilds damaged parts")
+        sys.exit(1)
+    out.print(f"{_markup_free(str(run))}: every check passed")
+
+
+@cli.command()
+@EXISTING_RUN
+@click.argument("query")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A named query's parameter.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="How to print the rows; parquet goes to standard output as bytes.",
+)
+@click.option("--blobs", is_flag=True, help="Also show the tables windows_mp4 and previews_webp.")
+def sql(run: Path, query: str, params: tuple[str, ...], form: str, blobs: bool) -> None:
+    """Ask the tables of RUN. QUERY is one SELECT, or @NAME for a query that comes with colcap (@ lists them).
+
+    \b
+      colcap sql out "select window_id, caption from captions_latest limit 5"
+      colcap sql out @truncated --param min_tokens=100
+    """
+    from colcap import api
+    from colcap.printing import print_frame
+
+    pairs = dict(_pair(param) for param in params)
+    print_frame(api.open(run).sql(query, params=pairs, blobs=blobs), form, out)
+
+
+def _pair(param: str) -> tuple[str, str]:
+    name, equals, value = param.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{param!r} is not NAME=VALUE", param_hint="--param")
+    return name, value
+
+
+def print_summary(run: Any) -> int:
+    """Print what a run holds; returns the number of rows that ended in an error."""
+    from colcap.printing import summary_lines
+
+    lines, failed = summary_lines(run)
+    for line in lines:
+        out.print(_markup_free(line))
+    return failed
+
+
+class _ctrl_c:
+    """The first Ctrl-C stops a run cleanly, the second at once."""
+
+    def __init__(self, run: Path | None = None) -> None:
+        self.run = run
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGINT, self._first)
+
+    def __exit__(self, *exc: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _first(self, number: int, frame: FrameType | None) -> None:
+        from colcap.runners.local import Interrupted
+
+        signal.signal(signal.SIGINT, self._second)
+        err.print("stopping; Ctrl-C again stops at once")
+        raise Interrupted("stopped. Committed parts are kept; the same command goes on from there.")
+
+    def _second(self, number: int, frame: FrameType | None) -> None:
+        os._exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What must be there before the first clip is read: encoders and room on the disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+import av
+import polars as pl
+
+from colcap import manifest
+from colcap.config import Config
+from colcap.errors import ColcapError
+from colcap.runners.plan import Plan
+
+SAMPLED_SOURCES: Final = 1000
+"""Files looked at to estimate how much a run will write."""
+
+GROWTH: Final = 1.2
+"""Windows are about another copy of the source; previews and tables come on top."""
+
+SPARE_BYTES: Final = 64 << 20
+
+
+def check_encoders(config: Config) -> None:
+    """Refuse to start where FFmpeg, as PyAV brings it, lacks an encoder the run needs.
+
+    Raises
+    ------
+    ColcapError : names the encoder and what needs it.
+    """
+    needed = {"libx264": "windows of codecs that mp4 cannot carry"}
+    if config.generate_previews:
+        needed["libwebp"] = "previews"
+    for name, use in needed.items():
+        try:
+            av.Codec(name, "w")
+        except av.codec.codec.UnknownCodecError:
+            raise ColcapError(
+                f"the encoder {name} is missing, and {use} need it: this PyAV ({av.__version__}) was built without it. "
+                "Install PyAV's own wheel: pip install --force-reinstall --only-binary av av"
+            ) from None
+
+
+def check_disk(plan: Plan) -> None:
+    """Refuse to start a run that the disk has no room for.
+
+    Raises
+    ------
+    ColcapError : says how much is needed, how much is free, and where.
+    """
+    fresh = [todo.part for todo in plan.todo if todo.media]
+    needed = int(_source_bytes(plan.run, fresh) * GROWTH) + SPARE_BYTES
+    free = shutil.disk_usage(plan.run).free
+    if free < needed:
+        raise ColcapError(
+            f"{plan.run}: this run will write about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free there. "
+            "Free some space, choose another folder, or take fewer clips with --limit."
+        )
+
+
+def _source_bytes(run: Path, parts: list[int]) -> float:
+    """Bytes of the parts' sources, estimated from at most SAMPLED_SOURCES of them."""
+    frozen = pl.scan_parquet(run / manifest.FROZEN)
+    names = frozen.collect_schema().names()
+    blobs = pl.col("mp4").bin.size().fill_null(0) if "mp4" in names else pl.lit(0)
+    rows = frozen.filter(pl.col("part").is_in(parts)).select("uri", blobs.alias("mp4_bytes")).collect()
+    if rows.is_empty():
+        return 0.0
+    every = max(1, rows.height // SAMPLED_SOURCES)
+    sizes = [inside or _size(uri) for uri, inside in rows.gather_every(every).iter_rows()]
+    return sum(sizes) / len(sizes) * rows.height
+
+
+def _size(uri: str | None) -> int:
+    try:
+        return os.stat(manifest.local_path(uri)).st_size if uri else 0
+    except (OSError, ValueError):
+        return 0  # it will be an error row
