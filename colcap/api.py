@@ -40,7 +40,7 @@ def run(
 
     Parameters
     ----------
-    manifest : a Parquet file with `uri` or `mp4`, see `manifest.freeze`.
+    manifest : a Parquet file with `uri` or `mp4`, see `manifests.freeze`.
     run : the run folder.
     config : a TOML file, or a `Config`. Without it and without parameters, an existing run goes on as it was.
     root : clips outside this folder become error rows.
@@ -168,7 +168,7 @@ def manifest(*sources: str | os.PathLike[str]) -> pl.LazyFrame:
     ------
     ManifestError : a source matches nothing.
     """
-    from colcap.manifest import from_sources
+    from colcap.manifests import from_sources
 
     return from_sources(os.fspath(source) for source in sources).lazy()
 
@@ -194,7 +194,7 @@ def windows(
     The windows table's columns and `mp4`, one row a window. A clip that gives none is one row with a null
     `window_id`, its status and its error.
     """
-    from colcap.manifest import ClipReader
+    from colcap.manifests import ClipReader
     from colcap.runners import launch
     from colcap.steps.media import MediaStep
 
@@ -208,7 +208,7 @@ def windows(
 
 
 def _windows(step: Callable[[pl.DataFrame], pl.DataFrame], clips: pl.DataFrame) -> pl.DataFrame:
-    from colcap.manifest import with_ids
+    from colcap.manifests import with_ids
 
     made = step(with_ids(clips))
     there = made.filter(pl.col("window").is_not_null()).select("window", "mp4").unnest("window")

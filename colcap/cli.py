@@ -68,7 +68,7 @@ def manifest(sources: tuple[str, ...], output: Path) -> None:
     The manifest has `clip_id` (the file's name) and `uri` (its absolute path). Add columns of your own with any tool:
     they are carried along to the clips table, and `prompt_text` is the row's own prompt.
     """
-    from colcap.manifest import from_sources
+    from colcap.manifests import from_sources
 
     clips = from_sources(sources)
     try:

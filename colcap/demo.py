@@ -9,7 +9,7 @@ import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
-from colcap import api, manifest
+from colcap import api, manifests
 from colcap.models.tiny.synth import demo_clips
 from colcap.printing import summary_lines, table
 from colcap.steps.media import window_id
@@ -51,7 +51,7 @@ def make_clips(folder: Path) -> pl.DataFrame:
         path = folder / "clips" / f"{clip.name}.mp4"
         path.write_bytes(clip.data)
         truth += [(window_id(clip.name, index), text) for index, text in enumerate(clip.truths)]
-    manifest.from_sources([str(folder / "clips")]).write_parquet(folder / "clips.parquet")
+    manifests.from_sources([str(folder / "clips")]).write_parquet(folder / "clips.parquet")
     true = pl.DataFrame(truth, schema={"window_id": pl.String, "truth": pl.String}, orient="row")
     true.write_parquet(folder / "truth.parquet")
     return true

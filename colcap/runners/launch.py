@@ -13,7 +13,7 @@ from colcap import media, prompts
 from colcap.config import Config, fingerprint
 from colcap.engines.base import Engine, Sampling
 from colcap.engines.cores import CorePlan, plan_cores
-from colcap.manifest import ClipReader
+from colcap.manifests import ClipReader
 from colcap.media.workers import MediaPool
 from colcap.models.weights import ResolvedModel, resolve
 from colcap.runners import preflight

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 import polars as pl
 import pyarrow.parquet as pq
 
-from colcap import manifest, store
+from colcap import manifests, store
 from colcap.errors import ColcapError, RowError
 from colcap.runners.plan import MEDIA_TABLES, PREVIEW_TABLES, PartTodo, Plan
 from colcap.runners.progress import Progress
@@ -172,7 +172,7 @@ class LocalRunner:
         stored = [todo for todo in self.plan.todo if not todo.media]
         for todo in stored:
             self._feed_part(self._open(todo, None), self.steps.windows(todo), _stored_windows(self.plan, todo.part))
-        for part, rows in manifest.iter_parts(self.plan.run / manifest.FROZEN, fresh):
+        for part, rows in manifests.iter_parts(self.plan.run / manifests.FROZEN, fresh):
             self._feed_part(self._open(fresh[part], rows), self.steps.media(fresh[part]), _one_by_one(rows))
         self._tasks.put(None)
 
@@ -188,7 +188,7 @@ class LocalRunner:
 
     def _open(self, todo: PartTodo, rows: pl.DataFrame | None) -> _Part:
         plan = self.plan
-        extra = manifest.extra_columns(plan.run / manifest.FROZEN)
+        extra = manifests.extra_columns(plan.run / manifests.FROZEN)
         extras = rows if rows is not None else pl.DataFrame(schema={"clip_id": pl.String, **extra})
         tables = (MEDIA_TABLES if todo.media else ()) + (PREVIEW_TABLES if todo.previews else ())
         part = _Part(

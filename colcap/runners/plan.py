@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import tomli_w
 from filelock import FileLock, Timeout
 
-from colcap import manifest, store
+from colcap import manifests, store
 from colcap.config import Config, fingerprint, media_facts, parse, preview_facts
 from colcap.errors import RunError
 
@@ -90,14 +90,14 @@ def prepare(source: Path, run: Path, config: Config, *, limit: int | None = None
 
     Raises
     ------
-    ManifestError, RunError : see `manifest.freeze`; another manifest; a change that would mix results.
+    ManifestError, RunError : see `manifests.freeze`; another manifest; a change that would mix results.
     """
     store.recover(run)
     if (run / RUN_FILE).exists():
         return _continue(source, run, config, limit)
     if any(run.glob("*/part-*.parquet")):
         raise RunError(f"{run}: has tables but no {RUN_FILE}; it is no run of colcap's, or was changed by hand")
-    num_clips = manifest.freeze(source, run / manifest.FROZEN, clips_per_part=config.clips_per_part, limit=limit)
+    num_clips = manifests.freeze(source, run / manifests.FROZEN, clips_per_part=config.clips_per_part, limit=limit)
     identity = {"manifest": _identity(source, limit), "clips": num_clips, "clips_per_part": config.clips_per_part}
     _write_run_file(run, config, {"created": datetime.now(UTC).isoformat(timespec="seconds"), **identity})
     return config
@@ -145,7 +145,7 @@ def _facts(config: Config) -> dict[str, dict[str, Any]]:
 
 def _identity(source: Path, limit: int | None) -> str:
     """Hash of a manifest's ids and uris, so that a resumed run is the same run."""
-    file = manifest.open_parquet(source)
+    file = manifests.open_parquet(source)
     columns = [name for name in ("clip_id", "uri") if name in file.schema_arrow.names]
     digest = hashlib.sha256(f"{file.metadata.num_rows} {limit} {columns}".encode())
     for batch in file.iter_batches(columns=columns) if columns else ():
@@ -184,7 +184,7 @@ def _write_run_file(run: Path, config: Config, identity: Mapping[str, Any], fact
 
 def make_plan(run: Path, config: Config, *, caption_fingerprint: str | None) -> Plan:
     """Compare every part with what is wanted; a damaged or missing file is work to do."""
-    frozen = pq.ParquetFile(run / manifest.FROZEN).metadata.num_rows
+    frozen = pq.ParquetFile(run / manifests.FROZEN).metadata.num_rows
     num_parts = -(-frozen // config.clips_per_part)
     plan = Plan(run, config, frozen, num_parts, caption_fingerprint, ())
     known = _Known(run, config.caption_set)

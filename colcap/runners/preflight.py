@@ -10,7 +10,7 @@ from typing import Final
 import av
 import polars as pl
 
-from colcap import manifest
+from colcap import manifests
 from colcap.config import Config
 from colcap.errors import ColcapError
 from colcap.runners.plan import Plan
@@ -63,7 +63,7 @@ def check_disk(plan: Plan) -> None:
 
 def _source_bytes(run: Path, parts: list[int]) -> float:
     """Bytes of the parts' sources, estimated from at most SAMPLED_SOURCES of them."""
-    frozen = pl.scan_parquet(run / manifest.FROZEN)
+    frozen = pl.scan_parquet(run / manifests.FROZEN)
     names = frozen.collect_schema().names()
     blobs = pl.col("mp4").bin.size().fill_null(0) if "mp4" in names else pl.lit(0)
     rows = frozen.filter(pl.col("part").is_in(parts)).select("uri", blobs.alias("mp4_bytes")).collect()
@@ -76,6 +76,6 @@ def _source_bytes(run: Path, parts: list[int]) -> float:
 
 def _size(uri: str | None) -> int:
     try:
-        return os.stat(manifest.local_path(uri)).st_size if uri else 0
+        return os.stat(manifests.local_path(uri)).st_size if uri else 0
     except (OSError, ValueError):
         return 0  # it will be an error row

@@ -248,19 +248,21 @@ class ClipReader:
         ------
         RowError : `unreadable` (missing, not permitted, outside the root, not a regular file) or `too_large`.
         """
-        path = os.path.realpath(local_path(uri))
-        if self.root is not None and os.path.commonpath([path, self.root]) != self.root:
-            raise RowError("unreadable", f"{uri}: lies outside --root {self.root}")
         try:
-            if not os.path.isfile(path):
-                raise RowError("unreadable", f"{uri}: {'is not a file' if os.path.exists(path) else 'no such file'}")
-            with open(path, "rb") as file:
-                data = file.read(self.max_bytes + 1)
+            data = self._read(os.path.realpath(local_path(uri)), uri)
         except (OSError, ValueError) as error:
             raise RowError("unreadable", f"{uri}: {error}") from None
         if len(data) > self.max_bytes:
             raise RowError("too_large", f"{uri}: larger than limits.max_bytes ({self.max_bytes})")
         return data
+
+    def _read(self, path: str, uri: str) -> bytes:
+        if self.root is not None and os.path.commonpath([path, self.root]) != self.root:
+            raise RowError("unreadable", f"{uri}: lies outside --root {self.root}")
+        if not os.path.isfile(path):  # a device or a pipe could be read for ever
+            raise RowError("unreadable", f"{uri}: {'is not a file' if os.path.exists(path) else 'no such file'}")
+        with open(path, "rb") as file:
+            return file.read(self.max_bytes + 1)
 
 
 def with_ids(clips: pl.DataFrame) -> pl.DataFrame:
