@@ -1,0 +1,17 @@
+-- The same caption, word for word, in several clips.
+-- kind = check
+-- param caption_set = "" : only this caption set; all where empty
+-- param min_clips = 2 : fewest clips that are suspicious
+select
+    c.caption_set,
+    count(distinct w.clip_id) as clips,
+    count(*) as windows,
+    min(c.window_id) as first_window_id,
+    max(c.window_id) as last_window_id,
+    c.caption
+from captions_latest as c
+join windows as w on w.window_id = c.window_id
+where c.status = 'ok' and ($caption_set = '' or c.caption_set = $caption_set)
+group by c.caption_set, c.caption
+having count(distinct w.clip_id) >= $min_clips
+order by clips desc, windows desc, c.caption_set, c.caption

@@ -1,0 +1,16 @@
+-- Captions beside what the enhancement made of them, and how much longer they became.
+-- kind = report
+-- param caption_set = "" : only this caption set; all where empty
+-- param limit = 100 : rows at most
+select
+    e.window_id,
+    e.caption_set,
+    c.caption,
+    e.enhanced_caption,
+    round(length(e.enhanced_caption) / nullif(length(c.caption), 0), 2) as growth,
+    e.finish_reason
+from enhanced_latest as e
+left join captions_latest as c on c.window_id = e.window_id and c.caption_set = e.caption_set
+where e.status = 'ok' and ($caption_set = '' or e.caption_set = $caption_set)
+order by e.window_id, e.caption_set
+limit $limit
