@@ -1,0 +1,227 @@
+"""The displayed frames of a clip: how many, when, and decoded as wanted. Two ways to know them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Protocol
+
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from colcap.media.demux import Source, read_clip
+from colcap.media.libav import Log, media_error
+from colcap.media.limits import Limits
+from colcap.media.timeline import Timeline, is_increasing, timeline_of
+
+SKIPS_EXACTLY: Final = frozenset(("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"))
+"""Decoders that can leave out frames nobody refers to, with every other frame the same; others read the setting at
+start only, or not at all."""
+
+
+class Undecodable(Exception):
+    """Packets that should give a frame give none: count again by decoding."""
+
+
+class FrameSource(Protocol):
+    """Displayed frames, numbered from 0 in display order."""
+
+    @property
+    def timeline(self) -> Timeline:
+        """When each of them is shown."""
+
+    def decode(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield the wanted frames with their numbers, in display order."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketFrames:
+    """Frames known by their packets: nothing is decoded but what is wanted."""
+
+    source: Source
+    timeline: Timeline
+    log: Log
+
+    def decode(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield the wanted frames, decoding as little as possible.
+
+        Raises
+        ------
+        Undecodable
+            Some wanted frame does not come out, or another one does.
+        """
+        numbers = {self.timeline.pts[number]: number for number in wanted}
+        positions = {self.source.shown[number] for number in wanted}
+        missing = len(wanted)
+        for frame in self._decode(positions):
+            number = numbers.pop(frame.pts, None) if frame.pts is not None else None
+            if number is not None:
+                missing -= 1
+                yield number, frame
+        if missing:
+            raise Undecodable(f"{missing} frames do not decode")
+
+    def _decode(self, positions: set[int]) -> Iterator[VideoFrame]:
+        context, skips = self.source.stream.codec_context, self.source.codec in SKIPS_EXACTLY
+        for span in spans(sorted(positions), self.source):
+            if context.is_open:
+                context.flush_buffers()
+            for position in span:
+                if skips:  # pixels of the frames that are kept stay the same; a fixed NONREF would lose wanted ones
+                    context.skip_frame = "DEFAULT" if position in positions else "NONREF"
+                yield from _feed(context, self.source, position, self.log)
+            yield from _feed(context, self.source, None, self.log)
+
+
+def spans(positions: list[int], source: Source) -> list[range]:
+    """Runs of packets to feed for the frames at some positions, each from a place where exact decoding starts.
+
+    Parameters
+    ----------
+    positions : wanted packets, increasing.
+    """
+    merged: list[range] = []
+    for position in positions:
+        start = start_for(position, source)
+        if merged and start <= merged[-1].stop:
+            merged[-1] = range(merged[-1].start, position + 1)
+        else:
+            merged.append(range(start, position + 1))
+    return merged
+
+
+def start_for(position: int, source: Source) -> int:
+    """Position of the packet from which a frame decodes exactly: the last sync not after it, in both orders."""
+    at = bisect_right(source.sync, position) - 1
+    while at > 0 and source.times[source.sync[at]].pts > source.times[position].pts:
+        at -= 1
+    return source.sync[at] if at >= 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class CountedFrames:
+    """Frames known by decoding them all: for clips whose packets cannot be trusted to be frames."""
+
+    data: bytes
+    limits: Limits
+    log: Log
+    num_threads: int
+    timeline: Timeline
+    raw_pts: list[int | None]
+    """Each frame's time as the decoder gave it."""
+    num_failed: int
+    """Packets that could not be decoded."""
+
+    def damage(self, num_packets: int) -> str | None:
+        """How many of the clip's packets are lost, in words, or None."""
+        return f"damaged: {self.num_failed} of {num_packets} packets do not decode" if self.num_failed else None
+
+    def decode(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield the wanted frames, decoding everything up to the last of them.
+
+        A fresh decoder each time, so that every pass gives the same frames.
+        """
+        last = max(wanted)
+        with read_clip(self.data, self.limits, self.log, num_threads=self.num_threads) as source:
+            for number, frame in enumerate(_decode_all(source, self.log, [])):
+                if number in wanted:
+                    yield number, frame
+                if number == last:
+                    return
+        raise Undecodable("a second pass gives fewer frames than the first")
+
+
+def count_frames(data: bytes, limits: Limits, log: Log, num_threads: int) -> CountedFrames:
+    """Decode a clip once to learn its frames and their times.
+
+    Raises
+    ------
+    RowError
+        `corrupt` where no frame decodes; `too_large`.
+    """
+    failed: list[int] = []
+    with read_clip(data, limits, log, num_threads=num_threads) as source:
+        seen = [(frame.pts, frame.duration or 0) for frame in _decode_all(source, log, failed)]
+        if not seen:
+            raise media_error("corrupt", f"no frame decodes ({_describe(source)})", log)
+        raw = [at for at, _ in seen]
+        step = _usual_step(raw, source)
+        timeline = timeline_of(_made_increasing(raw, step), seen[-1][1] or step, source.time_base)
+    return CountedFrames(data, limits, log, num_threads, timeline, raw, len(failed))
+
+
+def _usual_step(pts: list[int | None], source: Source) -> int:
+    """A frame's length in the stream's time base, for frames without a time of their own."""
+    gaps = sorted(b - a for a, b in pairwise(pts) if a is not None and b is not None and b > a)
+    if gaps:
+        return gaps[len(gaps) // 2]
+    rate = source.stream.average_rate or source.stream.base_rate or 25
+    return max(1, round(1 / (rate * source.time_base)))
+
+
+def _made_increasing(pts: list[int | None], step: int) -> list[int]:
+    """Times with the missing, repeated and backward ones replaced by a step after the one before."""
+    times: list[int] = []
+    for at in pts:
+        least = times[-1] + 1 if times else None
+        if at is not None and (least is None or at >= least):
+            times.append(at)
+        else:
+            times.append(times[-1] + step if times else 0)
+    return times
+
+
+def _decode_all(source: Source, log: Log, failed: list[int]) -> Iterator[VideoFrame]:
+    """Every frame that decodes, in the decoder's order; positions that do not are added to `failed`."""
+    context = source.stream.codec_context
+    for position in [*range(len(source.packets)), None]:
+        try:
+            yield from _feed(context, source, position, log)
+        except Undecodable:
+            failed.append(-1 if position is None else position)
+
+
+def _feed(context: VideoCodecContext, source: Source, position: int | None, log: Log) -> list[VideoFrame]:
+    """Decode one packet, or drain the decoder.
+
+    Raises
+    ------
+    Undecodable, RowError
+        `too_large` where the clip changes to a size above `max_pixels`, or memory is out.
+    """
+    packet = None if position is None else source.packet(position)
+    try:
+        return context.decode(packet)
+    except EOFError:
+        return []
+    except MemoryError as error:
+        raise media_error("too_large", f"not enough memory to decode ({_describe(source)})", log) from error
+    except FFmpegError as error:
+        if any("exceeds specified max pixel count" in line for _, _, line in log):
+            raise media_error("too_large", f"a frame is larger than max_pixels ({_describe(source)})", log) from error
+        raise Undecodable(str(error)) from error
+
+
+def _describe(source: Source) -> str:
+    context = source.stream.codec_context
+    return f"{context.codec.name} {context.width}x{context.height} {context.pix_fmt}, options {context.options}"
+
+
+def frames_of(source: Source, why: list[str], limits: Limits, log: Log, num_threads: int) -> FrameSource:
+    """The frames of a clip, by packets where those can be trusted, else counted by decoding.
+
+    Parameters
+    ----------
+    why : doubts about the packets; where there are some, every frame is decoded once, and if that agrees with the
+        packets they are trusted after all.
+    """
+    if not why:
+        return PacketFrames(source, source.timeline(), log)
+    counted = count_frames(source.data, limits, log, num_threads)
+    by_packets = [source.times[position].pts for position in source.shown]
+    if counted.raw_pts == by_packets and is_increasing(by_packets):
+        return PacketFrames(source, source.timeline(), log)
+    return counted

@@ -1,0 +1,76 @@
+"""What a product of a window is: it names the frames it wants, gets them decoded, and finishes.
+
+Preview, sample and encoded window know nothing of each other; a fourth is one more file like theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Protocol, TypeVar
+
+from av.video.frame import VideoFrame
+
+from colcap.errors import RowError
+from colcap.media.libav import LIBAV_ERRORS, Log, media_error
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class Product(Protocol[T_co]):
+    """Something made of a window's decoded frames."""
+
+    indices: set[int]
+    """Frames it needs, counted from the window's first."""
+
+    def add(self, index: int, frame: VideoFrame) -> None:
+        """Take one of them; they come in display order, each once. The frame is shared: leave its pixels alone."""
+
+    def finish(self) -> T_co:
+        """Give the product; called once all have come."""
+
+
+class Budget:
+    """Bytes that the products of a clip may take together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max = max_bytes
+        self._left = max_bytes
+
+    def spend(self, num_bytes: int) -> None:
+        """Take bytes from the budget; raises RowError(too_large) where it has not enough."""
+        if num_bytes > self._left:
+            raise RowError("too_large", f"the clip's products exceed {self._max} bytes (max_output_bytes)")
+        self._left -= num_bytes
+
+
+class Attempt(Generic[T]):
+    """A product in the making whose failure is its own: the window's other products go on."""
+
+    def __init__(self, product: Product[T], start: int, log: Log) -> None:
+        self._product: Product[T] | None = product
+        self._start = start
+        self._last = max(product.indices)
+        self._log = log
+        self.wanted = {start + index for index in product.indices}
+        """Frames it needs, counted from the clip's first."""
+        self.result: T | RowError = RowError("unknown", "its frames have not come")
+        """The product, or why there is none; final once the last wanted frame was added."""
+
+    def add(self, number: int, frame: VideoFrame) -> None:
+        """Pass on a frame, by its number in the clip; the last one finishes the product and frees its encoder."""
+        if self._product is None:
+            return
+        try:
+            self._product.add(number - self._start, frame)
+            if number - self._start < self._last:
+                return
+            self.result = self._product.finish()
+        except (RowError, *LIBAV_ERRORS) as error:
+            self.result = self._row_error(error)
+        self._product = None
+
+    def _row_error(self, error: BaseException) -> RowError:
+        if isinstance(error, RowError):
+            return error
+        kind = "too_large" if isinstance(error, MemoryError) else "encode_failed"
+        return media_error(kind, type(self._product).__name__, self._log, error)

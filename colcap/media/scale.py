@@ -1,0 +1,65 @@
+"""Frames scaled upright, with the right colours."""
+
+from __future__ import annotations
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from colcap.media.orientation import UPRIGHT, orientation_of
+
+COMPONENTS = {"yuv420p": 1, "rgb24": 3, "bgra": 4}
+"""Bytes of a pixel in a plane, by pixel format."""
+
+
+def displayed_size(frame: VideoFrame) -> tuple[int, int]:
+    """(width, height) of a frame as displayed; non-square pixels are not stretched, as in ffmpeg's scaler."""
+    return orientation_of(frame).displayed(frame.width, frame.height)
+
+
+class Scaler:
+    """Scales frames to one pixel format; keep one for many frames, since its tables are costly to make."""
+
+    def __init__(self, pixel_format: str) -> None:
+        self._format = pixel_format
+        self._reformatter = VideoReformatter()
+
+    def scaled(self, frame: VideoFrame, width: int, height: int) -> VideoFrame:
+        """Scale a frame and turn it upright.
+
+        Parameters
+        ----------
+        frame : a decoded frame; matrix and range are taken from its tags, and BT.601, limited, where it has none.
+        width, height : size of the result in pixels.
+
+        Returns
+        -------
+        A frame in the scaler's pixel format; YUV is BT.601 of limited range, as WebP defines it.
+        """
+        orientation = orientation_of(frame)
+        coded_width, coded_height = orientation.displayed(width, height)
+        scaled = self._reformatter.reformat(
+            frame,
+            coded_width,
+            coded_height,
+            self._format,
+            dst_colorspace=Colorspace.ITU601 if self._format == "yuv420p" else None,
+            dst_color_range=ColorRange.MPEG if self._format == "yuv420p" else None,
+            interpolation=Interpolation.BICUBIC,
+            threads=1,
+        )
+        if orientation == UPRIGHT:
+            return scaled
+        turned = VideoFrame(width, height, self._format)
+        for source, target in zip(scaled.planes, turned.planes, strict=True):
+            pixels(target, self._format)[:] = orientation.upright(pixels(source, self._format))
+        return turned
+
+
+def pixels(plane: VideoPlane, pixel_format: str) -> NDArray[np.uint8]:
+    """A plane's bytes without its padding, (height, width, components); a view, writable where the frame is."""
+    size = COMPONENTS[pixel_format]
+    rows: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width * size].reshape(plane.height, plane.width, size)

@@ -1,0 +1,73 @@
+"""When each displayed frame of a clip is shown: exact integers in the stream's time base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import Final
+
+MAX_FPS: Final = 1000
+"""A declared rate above this is a placeholder of the container, not a rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Display times of frames, in display order."""
+
+    pts: Sequence[int]
+    """When each frame appears, in `time_base`; strictly increasing, never empty."""
+    end: int
+    """When the last frame stops being shown, in `time_base`; after the last pts."""
+    time_base: Fraction
+    """Seconds per unit."""
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def at(self, index: int) -> int:
+        """When frame `index` appears; for the length, when the last one stops being shown."""
+        return self.pts[index] if index < len(self.pts) else self.end
+
+    def seconds(self, index: int) -> float:
+        """`at(index)` in seconds from the first frame."""
+        return float((self.at(index) - self.pts[0]) * self.time_base)
+
+    def part(self, frames: range) -> Timeline:
+        """The timeline of some frames in a row."""
+        return Timeline(self.pts[frames.start : frames.stop], self.at(frames.stop), self.time_base)
+
+    def lasting(self, duration_s: float) -> Timeline:
+        """The same frames, where the last one is shown until `duration_s` seconds after the first appears."""
+        end = self.pts[0] + round(Fraction(duration_s) / self.time_base)
+        return replace(self, end=max(end, self.pts[-1] + 1))
+
+
+def timeline_of(pts: Sequence[int], last_duration: int, time_base: Fraction) -> Timeline:
+    """A timeline whose last frame is shown for `last_duration`, or as long as the one before where that is unknown."""
+    if last_duration <= 0:
+        last_duration = pts[-1] - pts[-2] if len(pts) > 1 else 1
+    return Timeline(pts, pts[-1] + last_duration, time_base)
+
+
+def is_increasing(values: Sequence[int]) -> bool:
+    """Whether every value is above the one before.
+
+    >>> is_increasing([1, 2, 4]), is_increasing([1, 1])
+    (True, False)
+    """
+    return all(a < b for a, b in pairwise(values))
+
+
+def frame_rate(declared: Fraction | None, timeline: Timeline) -> float:
+    """Frames per second: as declared, or as measured where the declared rate cannot be true.
+
+    >>> t = Timeline(range(0, 300, 10), 300, Fraction(1, 300))
+    >>> frame_rate(Fraction(30000, 1001), t), frame_rate(Fraction(90000), t), frame_rate(None, t)
+    (29.97002997002997, 30.0, 30.0)
+    """
+    measured = len(timeline) / ((timeline.end - timeline.pts[0]) * timeline.time_base)
+    if declared and 0 < declared <= MAX_FPS and Fraction(1, 2) < declared / measured < 2:
+        return float(declared)
+    return float(measured)

@@ -1,0 +1,169 @@
+"""Worker processes for media work: a clip that crashes, hangs or eats all memory costs one row, not the run."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import ctypes
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import pebble
+
+from colcap.errors import RowError
+
+T = TypeVar("T")
+
+PR_SET_PDEATHSIG: Final = 1
+MAX_MEMORY_BYTES: Final = 6 << 30
+PRELOADED: Final = ["colcap.media.process"]
+"""Imported once, in the process that workers are forked from: a new worker then starts in milliseconds. It must stay
+free of libraries that start threads on import (polars, torch), which do not survive a fork."""
+
+
+class MediaPool:
+    """Runs functions in worker processes and replaces workers that die.
+
+    Workers are forked from a small server process, not from this one: its threads, CUDA and engines stay here.
+    They ignore Ctrl-C (the caller decides), die with the process that made the pool, and share `cores`.
+
+    Parameters
+    ----------
+    num_workers : worker processes.
+    cores : cores the workers may use; None: all of this process's.
+    timeout_s : seconds a task may run before its worker is killed.
+    max_memory_bytes : private memory of one worker; None: no limit.
+    initializer, initargs : called in each new worker.
+
+    Examples
+    --------
+    >>> with MediaPool(1) as pool:  # doctest: +SKIP
+    ...     pool.submit(sum, [1, 2]).result()
+    3
+    """
+
+    def __init__(
+        self,
+        num_workers: int,
+        *,
+        cores: Sequence[int] | None = None,
+        timeout_s: float = 600,
+        max_memory_bytes: int | None = MAX_MEMORY_BYTES,
+        initializer: Callable[..., object] | None = None,
+        initargs: Sequence[Any] = (),
+    ) -> None:
+        if num_workers < 1:
+            raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+        self._timeout_s = timeout_s
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        self._pool = pebble.ProcessPool(
+            max_workers=num_workers,
+            initializer=_start_worker,
+            initargs=(tuple(cores) if cores else None, max_memory_bytes, initializer, tuple(initargs)),
+            context=context,
+        )
+
+    def submit(self, fn: Callable[..., T], *args: Any) -> Future[T]:
+        """Run `fn(*args)` in a worker; both must pickle.
+
+        Returns
+        -------
+        A future of the result. Its exception is what `fn` raised, or a RowError: `timeout`, `crashed`, or `too_large`
+        where memory ran out. Cancelling it stops the task.
+        """
+        inner = self._pool.schedule(_run, args=(fn, *args), timeout=self._timeout_s)
+        outer: Future[T] = Future()
+        inner.add_done_callback(lambda done: _settle(outer, done, self._timeout_s))
+        outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+        return outer
+
+    def close(self) -> None:
+        """Wait for all tasks, then end the workers."""
+        self._pool.close()
+        self._pool.join()
+
+    def kill(self) -> None:
+        """End the workers at once; tasks that have not finished are cancelled."""
+        self._pool.stop()
+        self._pool.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.kill()
+
+
+def _run(fn: Callable[..., T], *args: Any) -> T:
+    try:
+        return fn(*args)
+    except MemoryError as error:
+        raise RowError("too_large", "the worker's memory limit was reached") from error
+
+
+def _settle(outer: Future[Any], inner: Future[Any], timeout_s: float) -> None:
+    """Pass a task's end on, in our terms."""
+    if inner.cancelled():
+        outer.cancel()
+        outer.set_running_or_notify_cancel()
+        return
+    if not outer.set_running_or_notify_cancel():
+        return
+    error = inner.exception()
+    if error is None:
+        outer.set_result(inner.result())
+    else:
+        outer.set_exception(_row_error(error, timeout_s))
+
+
+def _row_error(error: BaseException, timeout_s: float) -> BaseException:
+    if isinstance(error, concurrent.futures.TimeoutError):
+        return RowError("timeout", f"not done after {timeout_s:g} s")
+    if isinstance(error, pebble.ProcessExpired):
+        return RowError("crashed", _death(error.exitcode))
+    return error
+
+
+def _death(exitcode: int) -> str:
+    if exitcode == -signal.SIGKILL:
+        return "the worker was killed (SIGKILL); the system may have run out of memory"
+    if exitcode < 0:
+        return f"the worker died of {signal.Signals(-exitcode).name}"
+    return f"the worker exited with {exitcode}"
+
+
+def _start_worker(
+    cores: tuple[int, ...] | None,
+    max_memory_bytes: int | None,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        _die_with_parent()
+        if cores:
+            os.sched_setaffinity(0, cores)
+    if max_memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (max_memory_bytes, max_memory_bytes))
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this worker when the fork server ends, which it does when the pool's process does."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
