@@ -48,9 +48,9 @@ def make_clips(folder: Path) -> pl.DataFrame:
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     truth = []
     for clip in demo_clips():
-        path = folder / "clips" / f"{clip.name}.mp4"
+        path = folder / "clips" / clip.name
         path.write_bytes(clip.data)
-        truth += [(window_id(clip.name, index), text) for index, text in enumerate(clip.truths)]
+        truth += [(window_id(path.stem, index), text) for index, text in enumerate(clip.truths)]
     manifests.from_sources([str(folder / "clips")]).write_parquet(folder / "clips.parquet")
     true = pl.DataFrame(truth, schema={"window_id": pl.String, "truth": pl.String}, orient="row")
     true.write_parquet(folder / "truth.parquet")

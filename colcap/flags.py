@@ -76,7 +76,7 @@ class SectionedCommand(click.Command):
         """Write one block of options per heading, the command's own first."""
         blocks: dict[str, list[tuple[str, str]]] = {"Options": []}
         for param in self.get_params(ctx):
-            if record := param.get_help_record(ctx):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
                 heading = _section(param) if isinstance(param, _ParameterOption) else "Options"
                 blocks.setdefault(heading, []).append(record)
         for heading, records in blocks.items():

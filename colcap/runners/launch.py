@@ -193,12 +193,17 @@ def _run_here(
         timeout_s=config.limits.timeout_s,
         max_memory_bytes=config.limits.max_worker_bytes,
     )
-    captioners = max(2, min(8, -(-WINDOWS_IN_FLIGHT // config.captioning.caption_batch_size)))
+    captioners = num_captioners(config)
     try:
         with pool, shown(progress, console):
             LocalRunner(plan, steps, pool, progress, num_workers=num_workers, captioners=captioners).run()
     finally:
         handle.close()
+
+
+def num_captioners(config: Config) -> int:
+    """How many batches are in flight at once: at least two, so that the tail of one overlaps the head of the next."""
+    return max(2, min(8, -(-WINDOWS_IN_FLIGHT // config.captioning.caption_batch_size)))
 
 
 def _known(model: ResolvedModel | None) -> ResolvedModel:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Protocol
 
 import polars as pl
@@ -323,16 +324,20 @@ def _one_by_one(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 
 def _stored_windows(plan: Plan, part: int) -> Iterator[pl.DataFrame]:
-    """A part's windows with their bytes, one at a time; a window whose cut failed has null bytes."""
+    """A part's windows with their bytes, in order, one at a time; a window whose cut failed has null bytes."""
     name = store.part_name(part)
     facts = pl.read_parquet(store.table_dir(plan.run, "windows") / name)
-    without = facts.filter(pl.col("status") != "ok").with_columns(pl.lit(None, pl.Binary).alias("mp4"))
-    yield from without.iter_slices(1)
-    blobs = pq.ParquetFile(store.table_dir(plan.run, "windows_mp4") / name)
-    for group in range(blobs.num_row_groups):
-        rows = pl.from_arrow(blobs.read_row_group(group))
-        assert isinstance(rows, pl.DataFrame)
-        yield from facts.join(rows, on="window_id", how="inner", maintain_order="right").iter_slices(1)
+    blobs = _blobs(store.table_dir(plan.run, "windows_mp4") / name)
+    for row in facts.iter_slices(1):
+        mp4 = next(blobs) if row["status"].item() == "ok" else None
+        yield row.with_columns(pl.Series("mp4", [mp4], dtype=pl.Binary))
+
+
+def _blobs(path: Path) -> Iterator[bytes]:
+    file = pq.ParquetFile(path)
+    for group in range(file.num_row_groups):
+        for blob in file.read_row_group(group, columns=["mp4"])["mp4"]:
+            yield blob.as_py()
 
 
 def _prompts(plan: Plan, part: int) -> dict[str, str]:

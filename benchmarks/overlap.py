@@ -1,0 +1,127 @@
+"""Wall time of a run against the slower of its two halves alone, each on the cores it gets in the run.
+
+    python benchmarks/overlap.py [--rounds N]
+
+Two manifests: one whose media work is the slower half (720p, several windows), one of clips so small that the
+engine is. The engine is started once, before anything is timed. The media half is the same run with an engine
+that answers at once; the engine half is the same requests, ready in memory, in the same batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+
+import colcap
+from colcap import media
+from colcap.config import parse
+from colcap.engines.base import Engine, EngineStats, Generation, Request, Sampling
+from colcap.engines.cores import plan_cores
+from colcap.models.tiny.synth import clip, random_scene
+from colcap.models.weights import resolve
+from colcap.runners import launch
+from colcap.steps.media import MediaStep, table_rows
+
+PARAMETERS = {"captioning": {"model_variant": "tiny"}}
+
+
+class InstantEngine:
+    """Answers at once, so that only the media half is left."""
+
+    model, revision = "instant", None
+
+    def __init__(self) -> None:
+        self.stats = EngineStats()
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
+        """One word for every request."""
+        return [Generation("yes", 1, 1, "stop", None) for _ in requests]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def make_manifest(folder: Path, name: str, rows: int, distinct: int, size: tuple[int, int], frames: int) -> Path:
+    """A manifest of `rows` clips over `distinct` files."""
+    rng = random.Random(0)
+    for index in range(distinct):
+        data = clip([(random_scene(rng), frames)], width=size[0], height=size[1], fps=24, rng=rng)
+        (folder / f"{name}-{index}.mp4").write_bytes(data)
+    uris = [str(folder / f"{name}-{index % distinct}.mp4") for index in range(rows)]
+    path = folder / f"{name}.parquet"
+    pl.DataFrame({"clip_id": [f"{i:05d}" for i in range(rows)], "uri": uris}).write_parquet(path)
+    return path
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall seconds of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def samples_of(manifest: Path) -> list[pl.DataFrame]:
+    """Every window's frames, in memory, in batches as a run would take them."""
+    config = parse(PARAMETERS)
+    wanted = launch.wanted(config, launch.resolve_model(config), cut=True, preview=False, sample=True)
+    step = MediaStep(wanted, media.Limits(), launch.ClipReader(max_bytes=1 << 30))
+    made = [table_rows(step(clip_row), "samples") for clip_row in _clips(manifest).iter_slices(1)]
+    return list(pl.concat(made).iter_slices(config.captioning.caption_batch_size))
+
+
+def _clips(manifest: Path) -> pl.DataFrame:
+    return pl.read_parquet(manifest).with_columns(pl.lit(0, pl.Int32).alias("part"))
+
+
+def engine_alone(batches: Sequence[pl.DataFrame], engine: Engine) -> float:
+    """Wall seconds of the captions, given straight to the engine."""
+    config = parse(PARAMETERS)
+    step = launch.caption_step(config, launch.resolve_model(config), engine)
+    with ThreadPoolExecutor(launch.num_captioners(config)) as threads:
+        return seconds(lambda: list(threads.map(step, batches)))
+
+
+def compare(name: str, manifest: Path, engine: Engine, rounds: int) -> None:
+    """Interleave the whole with its halves and print the ratio."""
+    batches = samples_of(manifest)
+    times: dict[str, list[float]] = {"run": [], "media alone": [], "engine alone": []}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder)
+            times["run"].append(seconds(lambda: colcap.run(manifest, out / "a", engine=engine, **PARAMETERS)))
+            times["media alone"].append(seconds(lambda: colcap.run(manifest, out / "b", engine=InstantEngine(), **PARAMETERS)))
+        times["engine alone"].append(engine_alone(batches, engine))
+    medians = {half: statistics.median(values) for half, values in times.items()}
+    slower = max(("media alone", "engine alone"), key=medians.__getitem__)
+    told = ", ".join(f"{half} {value:.1f} s" for half, value in medians.items())
+    print(f"{name}: {told}; run / {slower} = {medians['run'] / medians[slower]:.2f}", flush=True)
+
+
+def main() -> None:
+    """Start the engine, make both manifests, compare."""
+    from colcap.engines.vllm import VllmEngine
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    engine = VllmEngine(resolve("tiny", model_dir=Path("models")), cores=plan_cores().engine)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        large = make_manifest(folder, "large", 40, 4, (1280, 720), 512)
+        small = make_manifest(folder, "small", 1000, 20, (112, 112), 12)
+        engine_alone(samples_of(small)[:8], engine)  # the first requests warm the engine up
+        compare("media is the slower half", large, engine, args.rounds)
+        compare("the engine is the slower half", small, engine, args.rounds)
+    engine.close()
+
+
+if __name__ == "__main__":
+    main()

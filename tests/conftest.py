@@ -1,0 +1,60 @@
+"""What the whole suite shares: one engine, and a few clips whose captions are known."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from colcap import manifests
+from colcap.engines.base import Engine
+from colcap.engines.cores import plan_cores
+from colcap.models.tiny.synth import Scene, caption, clip
+from colcap.models.weights import resolve
+from colcap.steps.media import window_id
+
+SCENES = {
+    "across": [(Scene("red", "circle", "black", "left"), 120)],
+    "change": [(Scene("yellow", "star", "navy", "up"), 256), (Scene("green", "square", "white", "still"), 150)],
+    "short": [(Scene("blue", "triangle", "gray", "right"), 90)],
+}
+"""Clips by name; each scene is one window of the default size."""
+
+
+@pytest.fixture(scope="session")
+def tiny_engine() -> Iterator[Engine]:
+    """The embedded model on vLLM: started once, since that takes tens of seconds."""
+    from colcap.engines.vllm import VllmEngine
+
+    engine = VllmEngine(resolve("tiny", model_dir=Path("models")), cores=plan_cores().engine)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def clips_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clips of SCENES as mp4 files, and `broken.mp4`, which cannot be opened."""
+    folder = tmp_path_factory.mktemp("clips")
+    for name, scenes in SCENES.items():
+        data = clip(scenes, width=240, height=240, fps=30, rng=random.Random(name))
+        (folder / f"{name}.mp4").write_bytes(data)
+    (folder / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(200))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def manifest(clips_folder: Path) -> Path:
+    """A manifest of `clips_folder`: across, broken, change, short."""
+    path = clips_folder / "m.parquet"
+    manifests.from_sources([str(clips_folder)]).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def truth() -> pl.DataFrame:
+    """The true caption of each window."""
+    rows = [(window_id(name, i), caption(scene)) for name, scenes in SCENES.items() for i, (scene, _) in enumerate(scenes)]
+    return pl.DataFrame(rows, schema={"window_id": pl.String, "truth": pl.String}, orient="row")
