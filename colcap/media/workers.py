@@ -9,12 +9,15 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import pebble
+from pebble.pool.base_pool import PoolStatus
 
 from colcap.errors import RowError
 
@@ -22,9 +25,11 @@ T = TypeVar("T")
 
 PR_SET_PDEATHSIG: Final = 1
 MAX_MEMORY_BYTES: Final = 6 << 30
-PRELOADED: Final = ["colcap.media.process"]
-"""Imported once, in the process that workers are forked from: a new worker then starts in milliseconds. It must stay
-free of libraries that start threads on import (polars, torch), which do not survive a fork."""
+TRIES: Final = 3
+"""Pools that may break under a task before it is given up; workers that cannot even start break every one."""
+PRELOADED: Final = ["numpy", "av"]
+"""Imported once, in the process that workers are forked from. Nothing of ours: `import colcap` brings polars, which
+starts threads that do not survive a fork; workers import it for themselves."""
 
 
 class MediaPool:
@@ -61,14 +66,11 @@ class MediaPool:
         if num_workers < 1:
             raise ValueError(f"num_workers must be at least 1, got {num_workers}")
         self._timeout_s = timeout_s
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
-        self._pool = pebble.ProcessPool(
-            max_workers=num_workers,
-            initializer=_start_worker,
-            initargs=(tuple(cores) if cores else None, max_memory_bytes, initializer, tuple(initargs)),
-            context=context,
-        )
+        self._num_workers = num_workers
+        self._start = (tuple(cores) if cores else None, max_memory_bytes, initializer, tuple(initargs))
+        self._lock = threading.Lock()
+        self._killed = False
+        self._pool = self._new_pool()
 
     def submit(self, fn: Callable[..., T], *args: Any) -> Future[T]:
         """Run `fn(*args)` in a worker; both must pickle.
@@ -77,12 +79,43 @@ class MediaPool:
         -------
         A future of the result. Its exception is what `fn` raised, or a RowError: `timeout`, `crashed`, or `too_large`
         where memory ran out. Cancelling it stops the task.
+
+        Raises
+        ------
+        RuntimeError
+            The pool is closed.
         """
-        inner = self._pool.schedule(_run, args=(fn, *args), timeout=self._timeout_s)
         outer: Future[T] = Future()
-        inner.add_done_callback(lambda done: _settle(outer, done, self._timeout_s))
-        outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+        self._schedule(outer, fn, args, TRIES)
         return outer
+
+    def _new_pool(self) -> pebble.ProcessPool:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        return pebble.ProcessPool(self._num_workers, initializer=_start_worker, initargs=self._start, context=context)
+
+    def _schedule(self, outer: Future[Any], fn: Callable[..., Any], args: Sequence[Any], tries: int) -> None:
+        inner = self._healthy().schedule(_run, args=(fn, *args), timeout=self._timeout_s)
+
+        def settle(done: Future[Any]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if isinstance(error, BrokenProcessPool) and tries > 1 and not self._killed:
+                self._schedule(outer, fn, args, tries - 1)
+            elif done.cancelled() or self._killed:
+                outer.cancel()
+            elif outer.set_running_or_notify_cancel():
+                _set(outer, done, error, self._timeout_s)
+
+        inner.add_done_callback(settle)
+        outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+
+    def _healthy(self) -> pebble.ProcessPool:
+        """The pool, or a new one: pebble gives up for good when a worker dies that has nothing to do."""
+        with self._lock:
+            if self._pool._context.status == PoolStatus.ERROR and not self._killed:
+                threading.Thread(target=self._pool.join, daemon=True).start()
+                self._pool = self._new_pool()
+            return self._pool
 
     def close(self) -> None:
         """Wait for all tasks, then end the workers."""
@@ -91,6 +124,7 @@ class MediaPool:
 
     def kill(self) -> None:
         """End the workers at once; tasks that have not finished are cancelled."""
+        self._killed = True
         self._pool.stop()
         self._pool.join()
 
@@ -113,15 +147,8 @@ def _run(fn: Callable[..., T], *args: Any) -> T:
         raise RowError("too_large", "the worker's memory limit was reached") from error
 
 
-def _settle(outer: Future[Any], inner: Future[Any], timeout_s: float) -> None:
+def _set(outer: Future[Any], inner: Future[Any], error: BaseException | None, timeout_s: float) -> None:
     """Pass a task's end on, in our terms."""
-    if inner.cancelled():
-        outer.cancel()
-        outer.set_running_or_notify_cancel()
-        return
-    if not outer.set_running_or_notify_cancel():
-        return
-    error = inner.exception()
     if error is None:
         outer.set_result(inner.result())
     else:
