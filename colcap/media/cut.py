@@ -83,7 +83,7 @@ def copy_window(source: Source, timeline: Timeline, window: range, limits: Limit
 
 def _mux(source: Source, positions: Sequence[int], first_pts: int, last_pts: int) -> bytearray:
     file = io.BytesIO()
-    base = source.time_base
+    base, sync = source.time_base, set(source.sync)
     with open_mp4(file, base.denominator) as output:
         stream = output.add_stream_from_template(source.stream, opaque=True)
         stream.time_base = base / base.numerator
@@ -96,6 +96,7 @@ def _mux(source: Source, positions: Sequence[int], first_pts: int, last_pts: int
             packet.duration = times.duration * base.numerator
             packet.time_base = base / base.numerator
             packet.stream = stream
+            packet.is_keyframe = position in sync  # readers start at flagged packets, and not all of those are exact
             output.mux_one(packet)
     return bytearray(file.getbuffer())
 

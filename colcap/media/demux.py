@@ -24,8 +24,8 @@ from colcap.media.timeline import Timeline, is_increasing, timeline_of
 COUNTABLE_CODECS: Final = frozenset("h264 hevc vp9 av1 mpeg4 mpeg2video mpeg1video mjpeg".split())
 """In these a packet is a displayed frame. Others hide frames in packets of their own, or repeat one by an empty one."""
 
-COUNTABLE_FORMATS: Final = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "mpeg", "flv"))
-"""Containers whose packets carry their own display times. AVI's don't: there two frames may share a packet."""
+COUNTABLE_FORMATS: Final = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"))
+"""Containers whose packets carry their own display times. AVI's don't, nor do all of MPEG's: libav guesses them."""
 
 PICTURE_STREAMS: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 PROGRESSIVE: Final = (0, 1)

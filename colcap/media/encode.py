@@ -96,7 +96,8 @@ class EncodedWindow:
         context = stream.codec_context
         context.time_base = Fraction(1, self._part.time_base.denominator)
         context.max_b_frames, context.thread_count = 0, self._num_threads
-        context.sample_aspect_ratio = self._source.stream.sample_aspect_ratio
+        if self._source.stream.sample_aspect_ratio:
+            context.sample_aspect_ratio = self._source.stream.sample_aspect_ratio
         for tag in COLOR_TAGS:
             setattr(context, tag, RGB_TAGS.get(tag, 2) if _is_rgb(frame) else getattr(frame, tag))
         stream.set_display_matrix(display_matrix(frame))

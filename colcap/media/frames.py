@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from fractions import Fraction
 from typing import Final, Protocol
 
 from av.error import FFmpegError
@@ -20,6 +20,10 @@ from colcap.media.timeline import Timeline, is_increasing, timeline_of
 SKIPS_EXACTLY: Final = frozenset(("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"))
 """Decoders that can leave out frames nobody refers to, with every other frame the same; others read the setting at
 start only, or not at all."""
+
+
+DEFAULT_RATE: Final = Fraction(25)
+"""Frames per second of clips that tell nothing about time."""
 
 
 class Undecodable(Exception):
@@ -148,30 +152,18 @@ def count_frames(data: bytes, limits: Limits, log: Log, num_threads: int) -> Cou
         if not seen:
             raise media_error("corrupt", f"no frame decodes ({_describe(source)})", log)
         raw = [at for at, _ in seen]
-        step = _usual_step(raw, source)
-        timeline = timeline_of(_made_increasing(raw, step), seen[-1][1] or step, source.time_base)
+        timeline = timeline_of(_display_times(raw, source), seen[-1][1], source.time_base)
     return CountedFrames(data, limits, log, num_threads, timeline, raw, len(failed))
 
 
-def _usual_step(pts: list[int | None], source: Source) -> int:
-    """A frame's length in the stream's time base, for frames without a time of their own."""
-    gaps = sorted(b - a for a, b in pairwise(pts) if a is not None and b is not None and b > a)
-    if gaps:
-        return gaps[len(gaps) // 2]
-    rate = source.stream.average_rate or source.stream.base_rate or 25
-    return max(1, round(1 / (rate * source.time_base)))
-
-
-def _made_increasing(pts: list[int | None], step: int) -> list[int]:
-    """Times with the missing, repeated and backward ones replaced by a step after the one before."""
-    times: list[int] = []
-    for at in pts:
-        least = times[-1] + 1 if times else None
-        if at is not None and (least is None or at >= least):
-            times.append(at)
-        else:
-            times.append(times[-1] + step if times else 0)
-    return times
+def _display_times(raw: list[int | None], source: Source) -> list[int]:
+    """Frames' own times where all have one and they increase, else times at the declared rate."""
+    times = [at for at in raw if at is not None]
+    if len(times) == len(raw) and is_increasing(times):
+        return times
+    rate = source.stream.average_rate or source.stream.base_rate or DEFAULT_RATE
+    period = max(Fraction(1), 1 / (rate * source.time_base))
+    return [round(number * period) for number in range(len(raw))]
 
 
 def _decode_all(source: Source, log: Log, failed: list[int]) -> Iterator[VideoFrame]:

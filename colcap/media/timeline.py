@@ -8,8 +8,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
-MAX_FPS: Final = 1000
-"""A declared rate above this is a placeholder of the container, not a rate."""
+AGREEMENT: Final = Fraction(1, 200)
+"""How far a declared frame rate may be from the measured one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,14 @@ class Timeline:
 
 
 def timeline_of(pts: Sequence[int], last_duration: int, time_base: Fraction) -> Timeline:
-    """A timeline whose last frame is shown for `last_duration`, or as long as the one before where that is unknown."""
-    if last_duration <= 0:
-        last_duration = pts[-1] - pts[-2] if len(pts) > 1 else 1
-    return Timeline(pts, pts[-1] + last_duration, time_base)
+    """A timeline whose last frame is shown for `last_duration`; as long as most others where that cannot be true.
+
+    >>> timeline_of([0, 40, 80], 0, Fraction(1, 1000)).end
+    120
+    """
+    gaps = sorted(after - before for before, after in pairwise(pts))
+    usual = gaps[len(gaps) // 2] if gaps else 1
+    return Timeline(pts, pts[-1] + (last_duration if 2 * last_duration >= usual else usual), time_base)
 
 
 def is_increasing(values: Sequence[int]) -> bool:
@@ -61,13 +65,15 @@ def is_increasing(values: Sequence[int]) -> bool:
 
 
 def frame_rate(declared: Fraction | None, timeline: Timeline) -> float:
-    """Frames per second: as declared, or as measured where the declared rate cannot be true.
+    """Frames per second: as declared where the frames agree to half a percent, else as measured.
+
+    Declared rates are exact fractions, but some containers guess them from a few frames, or declare their clock's.
 
     >>> t = Timeline(range(0, 300, 10), 300, Fraction(1, 300))
     >>> frame_rate(Fraction(30000, 1001), t), frame_rate(Fraction(90000), t), frame_rate(None, t)
     (29.97002997002997, 30.0, 30.0)
     """
     measured = len(timeline) / ((timeline.end - timeline.pts[0]) * timeline.time_base)
-    if declared and 0 < declared <= MAX_FPS and Fraction(1, 2) < declared / measured < 2:
+    if declared and abs(declared / measured - 1) <= AGREEMENT:
         return float(declared)
     return float(measured)
