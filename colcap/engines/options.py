@@ -1,0 +1,120 @@
+"""vLLM's options for a model on this machine: pure functions, apart from reading the model's config."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from colcap.models.weights import ResolvedModel
+
+MAX_MODEL_LEN: Final = 32768
+"""Tokens of one request, answer included."""
+
+MMCACHE_GB: Final = 4
+"""The engine's cache of videos it has seen: the second pass over a window finds it there."""
+
+CPU_KVCACHE_BYTES: Final = 4 << 30
+"""For a model of billions of parameters on the CPU: 73,000 tokens of Qwen2.5-VL-7B."""
+
+TINY_KVCACHE_BYTES: Final = 128 << 20
+"""131,072 tokens of the embedded model. vLLM zeroes it at the start, which takes 2.9 s a GB."""
+
+SILENCE: Final = {
+    "VLLM_CONFIGURE_LOGGING": "0",
+    "TORCH_LOGS": "-all",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+}
+"""vLLM and torch then leave logging to us, and say no more than errors by themselves."""
+
+
+def engine_args(
+    model: ResolvedModel,
+    *,
+    on_gpu: bool,
+    fp8: bool,
+    disable_mmcache: bool,
+    model_does_preprocess: bool,
+    overrides: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Keyword arguments of vLLM's `AsyncEngineArgs`; `overrides` win.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from colcap.models.weights import resolve
+    >>> tiny = resolve("tiny", model_dir=Path("models"))
+    >>> flags = dict(on_gpu=False, fp8=False, disable_mmcache=True, model_does_preprocess=False)
+    >>> engine_args(tiny, **flags, overrides={"seed": 1})["max_model_len"]
+    8192
+    """
+    length = min(MAX_MODEL_LEN, _max_positions(model))
+    args: dict[str, Any] = {
+        "model": str(model.path),
+        "dtype": "bfloat16",
+        "seed": 0,
+        "max_model_len": length,
+        "max_num_batched_tokens": length,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        **(_gpu_args(fp8=fp8) if on_gpu else _cpu_args(model)),
+    }
+    if model.family != "text":
+        args |= _vision_args(disable_mmcache=disable_mmcache, model_does_preprocess=model_does_preprocess)
+    return args | dict(overrides)
+
+
+def _gpu_args(*, fp8: bool) -> dict[str, Any]:
+    return {"gpu_memory_utilization": 0.85, **({"quantization": "fp8"} if fp8 else {})}
+
+
+def _cpu_args(model: ResolvedModel) -> dict[str, Any]:
+    return {
+        "enforce_eager": True,  # compiling costs 10 to 30 s at the start and was no faster afterwards
+        "kv_cache_memory_bytes": TINY_KVCACHE_BYTES if model.is_tiny else CPU_KVCACHE_BYTES,
+        "max_num_seqs": 64,
+    }
+
+
+def _vision_args(*, disable_mmcache: bool, model_does_preprocess: bool) -> dict[str, Any]:
+    return {
+        "limit_mm_per_prompt": {"image": 0, "video": 1},
+        "mm_processor_cache_gb": 0 if disable_mmcache else MMCACHE_GB,
+        "skip_mm_profiling": True,
+        **({} if model_does_preprocess else {"mm_processor_kwargs": {"do_resize": False}}),
+    }
+
+
+def _max_positions(model: ResolvedModel) -> int:
+    config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
+    text = config.get("text_config", config)
+    return int(text.get("max_position_embeddings", MAX_MODEL_LEN))
+
+
+def frontend_env(*, verbose: bool) -> dict[str, str]:
+    """Environment variables while vLLM is imported and started; nothing about its use is sent home."""
+    return {"VLLM_NO_USAGE_STATS": "1", **({} if verbose else SILENCE)}
+
+
+def engine_env(cores: Sequence[int] | None, *, verbose: bool) -> dict[str, str]:
+    """Environment variables of the engine's process; on a CPU one thread per core, each at home on its own."""
+    env = {**frontend_env(verbose=verbose), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    if not verbose:
+        env["PYTHONWARNINGS"] = "ignore"
+    if cores:
+        listed = ",".join(map(str, cores))
+        env["VLLM_CPU_OMP_THREADS_BIND"] = listed
+        env["OMP_NUM_THREADS"] = str(len(cores))
+        env["GOMP_CPU_AFFINITY"] = listed.replace(",", " ")
+    return env
+
+
+def outside(cores: Sequence[int] | None) -> set[int]:
+    """This process's cores that are not the engine's, for the front-end; all of them where none is left.
+
+    >>> outside(None) == os.sched_getaffinity(0)
+    True
+    """
+    mine = os.sched_getaffinity(0)
+    return mine - set(cores or ()) or mine

@@ -1,0 +1,164 @@
+"""Where a model's weights are: embedded, in a folder, or on the hub, and whether they are all there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from colcap.errors import WeightsError
+from colcap.models import files
+from colcap.models.registry import NO_FRAMES, TINY, VARIANTS, Budget, Family, Kind, qwen_budget
+
+HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REVISION: Final = re.compile(r"[A-Za-z0-9][\w.-]*")
+
+VISION_FAMILIES: Final[tuple[Family, ...]] = ("qwen2_5_vl", "qwen3_vl")
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model whose weights are here and complete."""
+
+    id: str
+    """What captions are signed with: the hub id, or the folder's name."""
+    revision: str | None
+    """The hub commit, or a hash of the local folder's content; None where the hub's is not known."""
+    path: Path
+    """The folder."""
+    family: Family
+    """The architecture."""
+    factor: int
+    """Frames' sides are multiples of it, in pixels."""
+    min_pixels: int
+    """Least height times width of a frame."""
+    max_pixels: int
+    """Most height times width of a frame."""
+    total_pixels: int
+    """Most pixels of all frames of a window, counted per pair of frames."""
+    is_tiny: bool
+    """The embedded model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A model on the hub."""
+
+    id: str
+    revision: str | None
+    budget: Budget | None
+
+
+def resolve(variant: str, *, model_dir: Path, kind: Kind = "vision", allow_download: bool = True) -> ResolvedModel:
+    """Find a model's weights, downloading them once per machine where they are missing.
+
+    Looked for in this order: `tiny`, the embedded model; a local folder; `model_dir/<id>`; the hub.
+
+    Parameters
+    ----------
+    variant : a name of registry.VARIANTS, `tiny`, a local folder, or a hub id as `organisation/name[@revision]`.
+    model_dir : folder that holds downloaded weights.
+    kind : `vision` for a model that captions frames, `text` for one that rewrites captions.
+    allow_download : False never touches the network.
+
+    Raises
+    ------
+    WeightsError : says where it looked, which model and revision are wanted, and what to do.
+
+    Examples
+    --------
+    >>> resolve("tiny", model_dir=Path("models")).id
+    'colcap/tiny'
+    """
+    if variant == TINY:
+        folder = Path(str(resources.files("colcap.models.tiny") / "checkpoint"))
+        return _resolved(folder, id="colcap/tiny", revision=_content_hash(folder), kind=kind, is_tiny=True)
+    if Path(variant).is_dir() and variant not in VARIANTS[kind]:
+        folder = Path(variant).resolve()
+        return _resolved(folder, id=folder.name, revision=_content_hash(folder), kind=kind)
+    wanted = _wanted(variant, kind)
+    folder = model_dir / wanted.id
+    if files.problem(folder):
+        files.download(wanted.id, wanted.revision, folder, allowed=allow_download)
+    return _resolved(folder, id=wanted.id, revision=_known_revision(wanted, folder), kind=kind, budget=wanted.budget)
+
+
+def _wanted(variant: str, kind: Kind) -> _Wanted:
+    known = VARIANTS[kind].get(variant)
+    if known:
+        return _Wanted(known.id, known.revision, known.budget)
+    hub_id, _, revision = variant.partition("@")
+    if not HUB_ID.fullmatch(hub_id) or (revision and not REVISION.fullmatch(revision)):
+        raise WeightsError(
+            f"no model {variant!r}: it is neither a folder that exists, nor a hub id (organisation/name[@revision]), "
+            f"nor one of {', '.join([*VARIANTS[kind], TINY])}"
+        )
+    return _Wanted(hub_id, revision or None, None)
+
+
+def _known_revision(wanted: _Wanted, folder: Path) -> str | None:
+    """The commit a downloaded folder is of; a folder that was copied here by hand is taken at its word."""
+    there = files.downloaded_revision(folder)
+    if wanted.revision and there and re.fullmatch(r"[0-9a-f]{40}", there) and not _same(there, wanted.revision):
+        raise WeightsError(
+            f"{folder} holds {wanted.id} at revision {there}, but {wanted.revision} is wanted. "
+            "Move that folder away, or name it as the model to use it as it is."
+        )
+    return wanted.revision or there
+
+
+def _same(commit: str, revision: str) -> bool:
+    """Whether a revision can be this commit; a branch or a tag can be any."""
+    return commit.startswith(revision) or not re.fullmatch(r"[0-9a-f]{7,40}", revision)
+
+
+def _resolved(
+    folder: Path, *, id: str, revision: str | None, kind: Kind, budget: Budget | None = None, is_tiny: bool = False
+) -> ResolvedModel:
+    trouble = files.problem(folder)
+    if trouble:
+        raise WeightsError(f"{folder}: {trouble}")
+    config = files.read_json(folder / "config.json")
+    family = _family(folder, config, kind)
+    b = budget or (NO_FRAMES if family == "text" else _budget(folder, config))
+    return ResolvedModel(id, revision, folder, family, b.factor, b.min_pixels, b.max_pixels, b.total_pixels, is_tiny)
+
+
+def _family(folder: Path, config: dict[str, Any], kind: Kind) -> Family:
+    model_type = config.get("model_type")
+    for family in VISION_FAMILIES:
+        if model_type == family:
+            return family
+    if kind == "text":
+        return "text"
+    raise WeightsError(
+        f"{folder}: config.json says model_type {model_type!r}; captions need one of {', '.join(VISION_FAMILIES)}"
+    )
+
+
+def _budget(folder: Path, config: dict[str, Any]) -> Budget:
+    """The budget of a model we do not know by name: its video processor's, else the family's public one."""
+    vision = config.get("vision_config", {})
+    usual = qwen_budget(int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2)))
+    processor = files.read_json(folder / "processor_config.json").get("video_processor", {})
+    size = processor.get("size", {})
+    if config["model_type"] != "qwen2_5_vl" or not {"shortest_edge", "longest_edge"} <= size.keys():
+        return usual  # Qwen3-VL's `size` counts a whole video, not a frame
+    low, high = int(size["shortest_edge"]), int(size["longest_edge"])
+    pairs = int(processor.get("max_frames", 768)) // int(processor.get("temporal_patch_size", 2))
+    return Budget(usual.factor, low, high, min(usual.total_pixels, high * pairs))
+
+
+def _content_hash(folder: Path) -> str:
+    """A name for a local folder's content: its settings, and both ends of each weight file."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja"), *folder.glob("*.safetensors")]):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as opened:
+            digest.update(opened.read(files.SAMPLE_BYTES))
+            opened.seek(max(0, file.stat().st_size - files.SAMPLE_BYTES))
+            digest.update(opened.read(files.SAMPLE_BYTES))
+    return digest.hexdigest()[:12]
