@@ -18,7 +18,7 @@ from colcap.flags import SectionedCommand, parameter_flags, parameters
 EXISTING_RUN = click.argument("run", type=click.Path(path_type=Path))
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
-out = Console(soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import polars as pl
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,7 +29,7 @@ def print_frame(frame: pl.DataFrame, form: str, console: Console) -> None:
 
 def table(frame: pl.DataFrame) -> Table:
     """A frame as a terminal table; text from strangers is shown, never interpreted."""
-    shown = Table(show_edge=False, pad_edge=False, header_style="bold")
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for name, kind in frame.schema.items():
         shown.add_column(Text(printable(name)), justify="right" if kind.is_numeric() else "left", overflow="fold")
     for row in frame.iter_rows():
@@ -55,10 +56,10 @@ def summary_lines(run: Run) -> tuple[list[str], int]:
             notes = [f"{ok} ok", *([f"{skipped} skipped"] if skipped else []), *([f"{errors} error"] if errors else [])]
             lines.append(f"  {name:<9} {rows:>8}   {', '.join(notes)}")
             failed += errors
-    for table_name, kind, rows, example in (
-        run.sql("@errors").select("table_name", "error_kind", "rows", "example").iter_rows()
-    ):
-        lines.append(f"  {table_name} {kind}: {rows} e.g. {printable(example)[:160]}")
+    told = run.sql("@errors").select("table_name", "error_kind", "rows", "example_id", "example")
+    for name, kind, rows, example_id, example in told.iter_rows():
+        first_line = printable(example).partition("\n")[0][:160]
+        lines.append(f"  {rows} {name} {kind}, e.g. {printable(example_id)}: {first_line}")
     return lines, failed
 
 

@@ -286,6 +286,7 @@ class LocalRunner:
         with self._engine_lock:
             if self._caption_step is None:
                 self._caption_step = self.steps.caption()
+                self.progress.mark_engine_ready()
             return self._caption_step
 
     def _finish_part(self, part: _Part) -> None:

@@ -32,7 +32,7 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     counts: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    first_caption: float | None = None
+    engine_ready: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, **counts: int) -> None:
@@ -45,9 +45,12 @@ class Progress:
         self.add(clips=clips.height)
         self._add_errors(clips)
 
+    def mark_engine_ready(self) -> None:
+        """From now on captions are made."""
+        self.engine_ready = time.monotonic()
+
     def add_captions(self, captions: pl.DataFrame) -> None:
         """Count captions, and those of them that failed."""
-        self.first_caption = self.first_caption or time.monotonic()
         self.add(captions=captions.height)
         self._add_errors(captions)
 
@@ -62,12 +65,10 @@ class Progress:
 
     @property
     def captions_per_s(self) -> float:
-        """Captions per second since the first one."""
-        return (
-            0.0
-            if self.first_caption is None
-            else self.counts["captions"] / (time.monotonic() - self.first_caption + 1e-3)
-        )
+        """Captions per second since the engine was ready."""
+        if self.engine_ready is None:
+            return 0.0
+        return self.counts["captions"] / max(1e-3, time.monotonic() - self.engine_ready)
 
     @property
     def share(self) -> float:

@@ -100,7 +100,7 @@ class CaptionStep:
 def _video(sample: dict[str, Any]) -> Video:
     shape = (sample["num_frames"], sample["frame_height"], sample["frame_width"], 3)
     return Video(
-        frames=np.frombuffer(sample["frames"], np.uint8).reshape(shape),
+        frames=np.frombuffer(sample["frames"], np.uint8).reshape(shape).copy(),  # torch wants writable memory
         frame_indices=sample["frame_indices"],
         source_frames=sample["source_frames"],
         source_fps=sample["source_fps"],

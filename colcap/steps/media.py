@@ -61,7 +61,7 @@ class MediaStep:
     def _rows(self, clip: dict[str, Any]) -> list[dict[str, Any]]:
         num_bytes = None
         try:
-            data = clip.get("mp4") or self.read(clip["uri"])
+            data = self.read(clip["uri"]) if clip.get("mp4") is None else clip["mp4"]
             num_bytes = len(data)
             made = media.process_clip(data, self.wanted, self.limits)
         except RowError as error:
