@@ -37,7 +37,9 @@ def film(num_frames: int, *, width: int = 1280, height: int = 720, fps: int = 30
     texture = rng.normal(0, 18, (height * 2, width * 2)).astype(np.float32)
     for axis in (0, 1):  # soften, so that it is grain and not static
         texture = (texture + np.roll(texture, 1, axis) + np.roll(texture, 2, axis)) / 3
-    ramp = np.linspace(60, 190, width, dtype=np.float32)[None, :] + np.linspace(-30, 30, height, dtype=np.float32)[:, None]
+    ramp = (
+        np.linspace(60, 190, width, dtype=np.float32)[None, :] + np.linspace(-30, 30, height, dtype=np.float32)[:, None]
+    )
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "23", "preset": "veryfast"})

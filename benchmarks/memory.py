@@ -83,7 +83,8 @@ def main() -> None:
             sizes = ", ".join(f"{who} {size / 1e6:.0f} MB" for who, size in found[rows].items())
             print(f"{rows} clips: {sizes} ({seconds:.0f} s)", flush=True)
         growth = {who: found[args.long][who] - found[args.short][who] for who in ("runner", "workers")}
-        print(f"growth: {sum(growth.values()) / 1e6:.0f} MB ({growth['runner'] / 1e6:.0f} runner, {growth['workers'] / 1e6:.0f} workers)")
+        told = ", ".join(f"{who} {size / 1e6:.0f} MB" for who, size in growth.items())
+        print(f"growth: {sum(growth.values()) / 1e6:.0f} MB ({told})")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -95,9 +96,10 @@ def compare(name: str, manifest: Path, engine: Engine, rounds: int) -> None:
     times: dict[str, list[float]] = {"run": [], "media alone": [], "engine alone": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder)
-            times["run"].append(seconds(lambda: colcap.run(manifest, out / "a", engine=engine, **PARAMETERS)))
-            times["media alone"].append(seconds(lambda: colcap.run(manifest, out / "b", engine=InstantEngine(), **PARAMETERS)))
+            whole = partial(colcap.run, manifest, Path(folder) / "whole", engine=engine, **PARAMETERS)
+            media_only = partial(colcap.run, manifest, Path(folder) / "media", engine=InstantEngine(), **PARAMETERS)
+            times["run"].append(seconds(whole))
+            times["media alone"].append(seconds(media_only))
         times["engine alone"].append(engine_alone(batches, engine))
     medians = {half: statistics.median(values) for half, values in times.items()}
     slower = max(("media alone", "engine alone"), key=medians.__getitem__)

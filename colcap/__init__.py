@@ -5,7 +5,8 @@
 >>> colcap.windows(clips).collect()  # doctest: +SKIP
 """
 
-from colcap.api import Config, Run, captions, connect, manifest, open, previews, run, windows
+from colcap.api import Run, captions, connect, manifest, open, previews, run, windows
+from colcap.config import Config
 from colcap.errors import ColcapError
 
 __all__ = ["ColcapError", "Config", "Run", "captions", "connect", "manifest", "open", "previews", "run", "windows"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from colcap.config import Config, load, merge, parse
-from colcap.schema import CAPTIONS, CLIPS, PREVIEWS, SET_TABLES, TABLES, WINDOWS
+from colcap.schema import CAPTIONS, CLIPS, PREVIEWS, SET_TABLES, TABLES, WINDOWS, Columns
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from colcap.engines.base import Engine
 
-WINDOWS_OUT = pl.Schema({**WINDOWS, "mp4": pl.Binary})
-PREVIEWS_OUT = pl.Schema({**PREVIEWS, "webp": pl.Binary})
+WINDOWS_OUT: Columns = {**WINDOWS, "mp4": pl.Binary}
+PREVIEWS_OUT: Columns = {**PREVIEWS, "webp": pl.Binary}
 
 
 def run(

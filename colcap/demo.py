@@ -32,8 +32,8 @@ def run_demo(folder: Path, console: Console) -> api.Run:
     console.print(f"[bold]1.[/] making clips in {escape(str(folder / 'clips'))}")
     truth = make_clips(folder)
     console.print("[bold]2.[/] windows, previews and captions, with the embedded model on this machine's CPU")
-    options = {"captioning": {"model_variant": "tiny"}, "clips_per_part": 4}
-    run = api.run(folder / "clips.parquet", folder / "run", console=console, **options)
+    tiny = {"model_variant": "tiny"}
+    run = api.run(folder / "clips.parquet", folder / "run", console=console, captioning=tiny, clips_per_part=4)
     for line in summary_lines(run)[0]:
         console.print(escape(line))
     _show(run, truth, folder, console)

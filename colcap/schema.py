@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import polars as pl
 
-STATUS: Final = {"status": pl.String, "error_kind": pl.String, "error": pl.String}
+Columns: TypeAlias = dict[str, type[pl.DataType] | pl.DataType]
+
+STATUS: Final[Columns] = {"status": pl.String, "error_kind": pl.String, "error": pl.String}
 """`status` is ok, skipped or error; `error_kind` is one of errors.ERROR_KINDS."""
 
 CLIPS: Final = pl.Schema(
@@ -85,17 +87,16 @@ SAMPLES: Final = pl.Schema(
 )
 """What a caption step sees of a window: uint8 RGB, (num_frames, frame_height, frame_width, 3). Never stored."""
 
-MEDIA: Final = pl.Schema(
-    {
-        "clip": pl.Struct(dict(CLIPS)),
-        "window": pl.Struct(dict(WINDOWS)),
-        "mp4": pl.Binary,
-        "preview": pl.Struct(dict(PREVIEWS)),
-        "webp": pl.Binary,
-        "sample": pl.Struct({name: kind for name, kind in SAMPLES.items() if name != "frames"}),
-        "frames": pl.Binary,
-    }
-)
+_MEDIA: Columns = {
+    "clip": pl.Struct(dict(CLIPS)),
+    "window": pl.Struct(dict(WINDOWS)),
+    "mp4": pl.Binary,
+    "preview": pl.Struct(dict(PREVIEWS)),
+    "webp": pl.Binary,
+    "sample": pl.Struct({name: kind for name, kind in SAMPLES.items() if name != "frames"}),
+    "frames": pl.Binary,
+}
+MEDIA: Final = pl.Schema(_MEDIA)
 """What the media step gives: a row per window, facts in structs, bytes at the top level so that they move whole."""
 
 CAPTIONS: Final = pl.Schema(

@@ -56,5 +56,7 @@ def manifest(clips_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def truth() -> pl.DataFrame:
     """The true caption of each window."""
-    rows = [(window_id(name, i), caption(scene)) for name, scenes in SCENES.items() for i, (scene, _) in enumerate(scenes)]
+    rows = [
+        (window_id(name, i), caption(scene)) for name, scenes in SCENES.items() for i, (scene, _) in enumerate(scenes)
+    ]
     return pl.DataFrame(rows, schema={"window_id": pl.String, "truth": pl.String}, orient="row")

@@ -103,7 +103,8 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path, content: bytes | N
 
 
 def test_parts_come_back_whole_and_in_order_whatever_the_row_groups(tmp_path: Path) -> None:
-    source = write(tmp_path / "m.parquet", mp4=[bytes([i]) for i in range(100)], clip_id=[f"c{i:03d}" for i in range(100)])
+    blobs, ids = [bytes([i]) for i in range(100)], [f"c{i:03d}" for i in range(100)]
+    source = write(tmp_path / "m.parquet", mp4=blobs, clip_id=ids)
     freeze(source, tmp_path / "frozen.parquet", clips_per_part=7)  # 16-row groups: parts straddle them
 
     result = {part: rows["clip_id"].to_list() for part, rows in iter_parts(tmp_path / "frozen.parquet", [14, 2, 3, 9])}

@@ -23,7 +23,9 @@ def commit_of(run: Path, part: int = 0) -> store.PartCommit:
 
 def fill(commit: store.PartCommit, count: int = 3, size: int = 10) -> None:
     ids = [f"c:{i:05d}" for i in range(count)]
-    commit.append("windows", pl.concat([pl.DataFrame(schema=WINDOWS), pl.DataFrame({"window_id": ids})], how="diagonal"))
+    commit.append(
+        "windows", pl.concat([pl.DataFrame(schema=WINDOWS), pl.DataFrame({"window_id": ids})], how="diagonal")
+    )
     commit.append("windows_mp4", pl.DataFrame({"window_id": ids, "mp4": [bytes(size)] * count}, schema=WINDOWS_MP4))
 
 

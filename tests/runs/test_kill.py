@@ -86,9 +86,9 @@ def test_media_parts_survive_being_killed_again_and_again(many: Path, tmp_path: 
 @pytest.mark.slow
 def test_captions_survive_being_killed_with_a_real_engine(many: Path, tiny_engine: Engine, tmp_path: Path) -> None:
     dice, run = random.Random(3), tmp_path / "out"
-    moments = ["clips/part-000000.parquet", "captions/set=default/part-000000.parquet", "captions/set=default/part-000004.parquet"]
+    captions = "captions/set=default"
     rewritten = []
-    for moment in moments:
+    for moment in ("clips/part-000000.parquet", f"{captions}/part-000000.parquet", f"{captions}/part-000004.parquet"):
         before = committed(run)
         process = start(many, run, WITH_CAPTIONS)
         wait_for_part(run, process, moment)

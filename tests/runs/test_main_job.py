@@ -201,4 +201,4 @@ def test_stage_two_asks_again_with_the_first_caption(clips_folder: Path, tiny_en
     row = run.captions.collect().row(0, named=True)
 
     assert row["stage1_caption"] == "A red circle moves left across a black background."
-    assert row["caption"] == "The video shows a red circle that moves steadily to the left against a plain black background."
+    assert row["caption"].startswith("The video shows a red circle that moves steadily to the left")
