@@ -68,8 +68,7 @@ def connect(run: Path, *, blobs: bool = False, memory_limit: str = "2GB") -> Duc
         for table in TABLES:
             if blobs or table not in BLOB_TABLES:
                 _make_views(connection, root, table)
-        folders = ", ".join({_quoted(str(root)), _quoted(_literal_glob(str(root)))})
-        connection.execute(f"SET allowed_directories = [{folders}]")
+        connection.execute(f"SET allowed_directories = [{_quoted(str(root))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
@@ -101,7 +100,7 @@ def _extra_columns(connection: DuckDBPyConnection, run: Path) -> dict[str, str]:
     """The manifest's own columns. SQL ignores case: one that differs from another in case alone is left out."""
     path = run / FROZEN
     try:
-        described = connection.execute(f"DESCRIBE FROM read_parquet({_quoted(_literal_glob(str(path)))})").fetchall()
+        described = connection.execute(f"DESCRIBE FROM read_parquet({_quoted(str(path))})").fetchall()
         names = pq.read_schema(path).names
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{path}: cannot be read: {printable(str(error))}") from None
@@ -117,9 +116,10 @@ def _extra_columns(connection: DuckDBPyConnection, run: Path) -> dict[str, str]:
 def _scan(files: Iterable[PartFile], columns: Mapping[str, str]) -> str:
     """A SELECT of the files' rows with exactly these columns, null where a file has none of the name.
 
-    Naming the columns saves reading every footer at bind time: 0.04 s instead of 0.17 s over 2,000 parts.
+    Naming the columns saves reading every footer at bind time: 0.04 s instead of 0.17 s over 2,000 parts. A path
+    with `*` or `[` in it needs no care: DuckDB takes it for a pattern only where no such file exists.
     """
-    paths = ", ".join(_quoted(_literal_glob(str(file.path))) for file in files)
+    paths = ", ".join(_quoted(str(file.path)) for file in files)
     if not paths:
         return f"SELECT {', '.join(f'NULL::{kind} AS {_identifier(n)}' for n, kind in columns.items())} WHERE false"
     schema = ", ".join(
@@ -144,12 +144,3 @@ def _quoted(text: str) -> str:
 
 def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _literal_glob(path: str) -> str:
-    """A glob pattern that matches this path alone.
-
-    >>> _literal_glob("/runs/a[1]*")
-    '/runs/a[[]1][*]'
-    """
-    return "".join(f"[{char}]" if char in "*?[" else char for char in path)

@@ -202,3 +202,27 @@ def test_a_problem_reads_as_a_sentence(run: Path) -> None:
     qa_runs.write_part(file, pl.read_parquet(file).filter(pl.col("clip_id") != "gone"))
 
     assert [str(problem) for problem in check(run)] == ["clips part 0: clips without a row: 1 (gone) (manifest)"]
+
+
+@pytest.mark.parametrize(
+    ("table", "part", "values", "expected"),
+    [
+        (
+            "clips",
+            0,
+            {"status": "ok", "error_kind": None, "error": None},
+            "ok clips without windows: 1 (gone)",
+        ),
+        ("windows", 1, {"clip_id": "zz"}, "windows of no clip: 1 (d:00000)"),
+        ("windows", 1, {"end_frame": -1, "num_frames": 0}, "windows whose num_frames is not their range: 1 (d:00000)"),
+    ],
+)
+def test_what_is_wrong_is_told_in_words(
+    run: Path, table: str, part: int, values: dict[str, object], expected: str
+) -> None:
+    file = run / qa_runs.path(table, part)
+    rows = pl.read_parquet(file)
+    changed = [pl.lit(value, rows.schema[name]).alias(name) for name, value in values.items()]
+    qa_runs.write_part(file, rows.with_columns(changed))
+
+    assert expected in [problem.text for problem in check(run)]

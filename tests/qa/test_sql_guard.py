@@ -192,7 +192,7 @@ def test_a_result_that_is_too_large_is_refused(run: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(queries, "MAX_RESULT_BYTES", 1 << 20)
 
     with pytest.raises(QueryError, match="larger than 1 MiB: add a LIMIT"):
-        ask(run, "select range from range(100000000000)")
+        ask(run, "select range from range(100000000000)", timeout_s=5)
 
 
 def test_values_are_bound_not_pasted(run: Path) -> None:
