@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
 NUM_FRAMES = 90
+FRAME_DURATION = 1 << 8
+"""AV_CODEC_FLAG_FRAME_DURATION: packets last as long as their frames."""
 os.environ.setdefault("SVT_LOG", "1")  # errors only
 
 
@@ -41,7 +43,6 @@ class Made:
     """(colorspace, color_range) tags."""
     times: Callable[[int], int] = int
     """Display time of frame i in units of 1/fps/8 is 8 * times(i)."""
-    qscale: int | None = None
 
 
 def pictures(made: Made) -> Iterator[Picture]:
@@ -67,6 +68,7 @@ def make(made: Made) -> bytes:
         for i, picture in enumerate(pictures(made)):
             frame = _frame(picture, made)
             frame.pts, frame.time_base = 8 * made.times(i), Fraction(1, 8 * made.fps)
+            frame.duration = 8 * (made.times(i + 1) - made.times(i))
             output.mux(stream.encode(frame))
             if sound is not None:
                 output.mux(sound.encode(_silence(i, made.fps)))
@@ -90,9 +92,7 @@ def _video_stream(output: av.container.OutputContainer, made: Made) -> av.VideoS
         made.codec in ("libx264", "libx265", "libvpx", "libvpx-vp9") and made.container != "avi"
     ):  # others take the frame rate's, or write empty frames
         context.time_base = Fraction(1, 8 * made.fps)
-    if made.qscale is not None:
-        context.flags |= 1 << 1
-        context.global_quality = made.qscale * 118
+    context.flags |= FRAME_DURATION
     if made.aspect is not None:
         context.sample_aspect_ratio = made.aspect
     if made.color is not None:
@@ -226,3 +226,17 @@ def psnr(ours: Sequence[Picture], theirs: Sequence[Picture]) -> float:
     """Peak signal to noise in dB of 8-bit pictures."""
     error = np.mean((np.stack(ours).astype(float) - np.stack(theirs).astype(float)) ** 2)
     return float(99 if error == 0 else 10 * np.log10(255**2 / error))
+
+
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4.0,\nhttp://127.0.0.1:9/clip.ts\n"
+
+
+def sound_only() -> bytes:
+    """An mp4 with a second of silence."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("aac", rate=44100)
+        for i in range(25):
+            output.mux(stream.encode(_silence(i, 25)))
+        output.mux(stream.encode(None))
+    return file.getvalue()

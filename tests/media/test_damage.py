@@ -1,0 +1,79 @@
+"""Clips that have lost something: what decodes is used, and the row says how much is gone."""
+
+from __future__ import annotations
+
+import clips
+import pytest
+
+from colcap.errors import RowError
+from colcap.media import PreviewSpec, SampleSpec, Wanted, process_clip
+
+WANTED = Wanted(window_size=32, remainder_threshold=16, preview=PreviewSpec(target_height=60), sample=SampleSpec())
+FASTSTART = clips.Made(x264=clips.X264 + "keyint=12", muxer={"movflags": "faststart"})
+
+
+@pytest.mark.parametrize("name", ["h264 fragmented", "h264 mkv", "vp9 webm", "mpeg4 avi", "h264 flv", "mjpeg mkv"])
+def test_truncated_clips_give_what_is_there_and_a_warning(name: str) -> None:
+    data = clips.clip(name)
+    result = process_clip(data[: len(data) * 6 // 10], WANTED)
+
+    assert 20 < result.probe.num_frames < 80
+    assert result.probe.warning is not None
+    for window in result.windows:
+        assert window.mp4 is not None
+        assert len(clips.frame_hashes(window.mp4)) == window.num_frames
+
+
+def test_an_mp4_without_its_index_is_unreadable() -> None:
+    data = clips.clip("h264 gop 12")
+    with pytest.raises(RowError) as raised:
+        process_clip(data[: len(data) // 2], WANTED)
+
+    assert raised.value.kind == "unreadable"
+    assert "moov" in raised.value.text
+
+
+def test_a_broken_middle_costs_its_frames_only() -> None:
+    data = bytearray(clips.clip("h264 ts"))
+    for packet in range(len(data) // 188 // 3, len(data) // 188 // 2):
+        data[188 * packet + 4 : 188 * packet + 188] = bytes(184)
+    result = process_clip(bytes(data), WANTED)
+
+    assert 10 < result.probe.num_frames <= 90
+    assert sum(len(clips.frame_hashes(w.mp4)) for w in result.windows if w.mp4) == result.probe.num_frames
+
+
+@pytest.mark.parametrize(("num_frames", "kind"), [(1, "too_short"), (3, "too_short")])
+def test_short_clips_are_skipped(num_frames: int, kind: str) -> None:
+    with pytest.raises(RowError) as raised:
+        process_clip(clips.make(clips.Made(num_frames=num_frames)), WANTED)
+
+    assert (raised.value.kind, raised.value.status) == (kind, "skipped")
+
+
+def test_a_clip_without_video_is_skipped() -> None:
+    with pytest.raises(RowError) as raised:
+        process_clip(clips.sound_only(), WANTED)
+
+    assert (raised.value.kind, raised.value.status) == ("no_video", "skipped")
+
+
+def test_a_clip_whose_frames_do_not_decode_is_corrupt() -> None:
+    data = bytearray(clips.clip("h264 gop 12"))
+    start = data.index(b"mdat") + 4
+    end = data.index(b"moov") - 4
+    data[start:end] = bytes((i * 7 + 3) % 251 for i in range(end - start))
+    with pytest.raises(RowError) as raised:
+        process_clip(bytes(data), WANTED)
+
+    assert raised.value.kind == "corrupt"
+    assert "h264" in raised.value.text
+    assert "libav:" in raised.value.text
+
+
+def test_libav_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    data = clips.clip("h264 mkv")
+    process_clip(data[: len(data) // 2], WANTED)
+    process_clip(data[: len(data) // 2], Wanted(num_threads=2, preview=PreviewSpec()))
+
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,143 @@
+"""Windows show exactly the source's frames; products of a stored window are those made of the source."""
+
+from __future__ import annotations
+
+import io
+
+import av
+import clips
+import pytest
+
+from colcap.media import Clip, Preview, PreviewSpec, Sample, SampleSpec, Wanted, process_clip, process_window
+
+WANTED = Wanted(
+    window_size=32,
+    remainder_threshold=16,
+    preview=PreviewSpec(target_fps=5, target_height=60, compression_level=1),
+    sample=SampleSpec(sampling_fps=3.0, min_pixels=7840, max_pixels=15680),
+)
+COPIED = [*clips.COPIED, *clips.REMUXED]
+
+
+def window_hashes(made: Clip) -> list[list[str]]:
+    return [clips.frame_hashes(window.mp4) for window in made.windows if window.mp4 is not None]
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_copied_windows_show_exactly_the_sources_frames(name: str) -> None:
+    data = clips.clip(name)
+    result = process_clip(data, WANTED)
+    expected = clips.frame_hashes(data)
+
+    assert {window.cut for window in result.windows} == {"copy"}
+    assert window_hashes(result) == [expected[w.start_frame : w.end_frame + 1] for w in result.windows]
+    assert sum(w.num_frames for w in result.windows) == result.probe.num_frames == len(expected)
+    assert result.probe.warning is None
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_copied_windows_start_at_zero_and_keep_their_times(name: str) -> None:
+    data = clips.clip(name)
+    source = [float(frame.pts * frame.time_base) for frame in clips.decoded(data)]
+    for window in process_clip(data, Wanted(window_size=32, remainder_threshold=16)).windows:
+        assert window.mp4 is not None
+        times = [float(frame.pts * frame.time_base) for frame in clips.decoded(window.mp4)]
+        expected = source[window.start_frame : window.end_frame + 1]
+
+        assert times == pytest.approx([at - expected[0] for at in expected], abs=1e-9)
+        assert window.start_s == pytest.approx(expected[0] - source[0])
+        if window.end_frame + 1 < len(source):
+            assert window.end_s == pytest.approx(source[window.end_frame + 1] - source[0])
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_a_stored_window_gives_the_same_products(name: str) -> None:
+    result = process_clip(clips.clip(name), WANTED)
+    for window in result.windows:
+        assert window.mp4 is not None
+        later = process_window(window.mp4, WANTED, fps=result.probe.fps, duration_s=window.end_s - window.start_s)
+
+        assert isinstance(window.preview, Preview)
+        assert isinstance(window.sample, Sample)
+        assert isinstance(later.sample, Sample)
+        assert later.preview == window.preview
+        assert later.sample.content_id == window.sample.content_id
+        assert later.sample.frame_indices == window.sample.frame_indices
+        assert (later.sample.frames == window.sample.frames).all()
+
+
+@pytest.mark.parametrize("name", list(clips.ENCODED))
+def test_what_cannot_be_copied_is_encoded_again_with_every_frame(name: str) -> None:
+    data = clips.clip(name)
+    result = process_clip(data, WANTED)
+    source = [frame.to_ndarray(format="gray") for frame in clips.decoded(data)]
+
+    assert {window.cut for window in result.windows} == {"encode"}
+    assert all("encoded again" in (window.warning or "") for window in result.windows)
+    assert sum(w.num_frames for w in result.windows) == len(source)
+    for window in result.windows:
+        assert window.mp4 is not None
+        frames = [frame.to_ndarray(format="gray") for frame in clips.decoded(window.mp4)]
+
+        assert len(frames) == window.num_frames
+        assert clips.psnr(frames, source[window.start_frame : window.end_frame + 1]) > 30
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["h264 gop 12", "h264 vfr", "h264 rotated", "h264 mirrored", "h264 odd 444", "h264 full range 709", "edit list"],
+)
+def test_encoding_on_request_keeps_frames_times_colours_and_orientation(name: str) -> None:
+    data = clips.clip(name)
+    source = clips.decoded(data)
+    result = process_clip(data, Wanted(window_size=32, remainder_threshold=16, cut="encode"))
+    for window in result.windows:
+        assert window.mp4 is not None
+        frames, expected = clips.decoded(window.mp4), source[window.start_frame : window.end_frame + 1]
+        pixels = [[frame.to_ndarray(format="rgb24") for frame in some] for some in (frames, expected)]
+
+        assert window.cut == "encode"
+        assert clips.psnr(*pixels) > 30
+        assert [(f.rotation, f.width, f.height, f.color_range) for f in frames] == [
+            (f.rotation, f.width, f.height, f.color_range) for f in expected
+        ]
+        assert [float((f.pts - expected[0].pts) * f.time_base) for f in expected] == pytest.approx(
+            [float(f.pts * f.time_base) for f in frames]
+        )
+        assert packets_in_order(window.mp4)
+
+
+def packets_in_order(mp4: bytes) -> bool:
+    """No frame comes before its turn, so that no reader needs an edit list."""
+    with av.open(io.BytesIO(mp4)) as container:
+        times = [(packet.pts, packet.dts, packet.is_discard) for packet in container.demux(video=0) if packet.size]
+    return all(pts == dts and not discard for pts, dts, discard in times)
+
+
+def test_threads_change_nothing() -> None:
+    data = clips.clip("h264 open gop")
+    alone, many = process_clip(data, WANTED), process_clip(data, Wanted(**{**vars_of(WANTED), "num_threads": 3}))
+
+    assert [w.mp4 for w in many.windows] == [w.mp4 for w in alone.windows]
+    assert [w.preview for w in many.windows] == [w.preview for w in alone.windows]
+
+
+def vars_of(wanted: Wanted) -> dict[str, object]:
+    return {name: getattr(wanted, name) for name in wanted.__slots__}
+
+
+def test_a_clip_that_is_a_window_already_is_passed_on_unchanged() -> None:
+    data = clips.clip("h264 gop 12")
+    (window,) = process_clip(data, Wanted()).windows
+
+    assert (window.cut, window.mp4) == ("whole", data)
+
+
+@pytest.mark.parametrize("name", ["h264 audio", "h264 mov", "h264 mkv", "edit list"])
+def test_windows_hold_video_and_nothing_else(name: str) -> None:
+    (window,) = process_clip(clips.clip(name), Wanted()).windows
+
+    assert window.cut == "copy"
+    assert window.mp4 is not None
+    with av.open(io.BytesIO(window.mp4)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]

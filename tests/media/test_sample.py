@@ -1,0 +1,153 @@
+"""Sampled frames: the right ones, at the model's size, with the right colours, and an id of their own."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import clips
+import numpy as np
+import pytest
+
+from colcap.errors import RowError
+from colcap.media import Limits, Preview, PreviewSpec, Sample, SampleSpec, Wanted, process_clip
+
+RAW = SampleSpec(resize=False)
+TINY = SampleSpec(min_pixels=7840, max_pixels=15680)
+
+
+def sample_of(data: bytes, spec: SampleSpec) -> Sample:
+    result = process_clip(data, Wanted(sample=spec, cut=None)).windows[0].sample
+    assert isinstance(result, Sample), result
+    return result
+
+
+@pytest.mark.parametrize(
+    "name", ["h264 gop 250", "h264 open gop", "h264 vfr", "vp9 webm", "hevc", "mpeg2 mpg", "edit list"]
+)
+def test_raw_samples_are_the_sources_frames(name: str) -> None:
+    data = clips.clip(name)
+    result = sample_of(data, RAW)
+    source = clips.decoded(data)
+
+    assert result.frames.shape == (len(result.frame_indices), 112, 160, 3)
+    assert (result.frame_indices[0], result.frame_indices[-1]) == (0, 89)
+    assert result.source_frames == 90
+    for pixels, index in zip(result.frames, result.frame_indices, strict=True):
+        expected = source[index].reformat(format="rgb24", interpolation="BICUBIC").to_ndarray()
+        assert (pixels == expected).all()
+
+
+def test_size_is_the_models_budget() -> None:
+    result = sample_of(clips.clip("h264 gop 12"), TINY)
+
+    assert result.frames.shape == (8, 84, 140, 3)
+    assert result.frames.dtype == np.uint8
+    assert result.frames.flags["C_CONTIGUOUS"]
+
+
+def test_frames_share_the_total_budget() -> None:
+    few = sample_of(clips.clip("h264 gop 12"), SampleSpec(sampling_fps=1, total_pixels=100 * 784))
+    many = sample_of(clips.clip("h264 gop 12"), SampleSpec(sampling_fps=10, min_pixels=784, total_pixels=100 * 784))
+
+    assert few.frames.shape[0] == 4
+    assert many.frames.shape[0] == 36
+    assert many.frames[0].size < few.frames[0].size
+
+
+@pytest.mark.parametrize(
+    ("name", "turn"), [("h264 rotated", lambda a: np.rot90(a, 1)), ("h264 mirrored", lambda a: a[:, ::-1])]
+)
+def test_samples_are_upright(name: str, turn: object) -> None:
+    straight, turned = sample_of(clips.clip("h264 mkv"), RAW), sample_of(clips.clip(name), RAW)
+
+    assert [(turn(a) == b).all() for a, b in zip(straight.frames, turned.frames, strict=True)] == [True] * 8
+
+
+def test_id_is_of_content_and_sampling() -> None:
+    data = clips.clip("h264 gop 12")
+    specs = [TINY, RAW, replace(TINY, sampling_fps=3.0), replace(TINY, factor=14)]
+    ids = [sample_of(data, spec).content_id for spec in specs]
+    other = sample_of(clips.make(clips.Made(num_frames=91)), TINY).content_id
+
+    assert len({*ids, other}) == 5
+    assert sample_of(clips.clip("h264 gop 12"), TINY).content_id == ids[0]
+
+
+COLORS = {
+    "601": clips.Made(color=(5, 1)),
+    "601 full": clips.Made(color=(5, 2)),
+    "709": clips.Made(color=(1, 1)),
+    "709 full": clips.Made(color=(1, 2)),
+    "untagged": clips.Made(),
+    "10 bit 709": clips.Made(color=(1, 1), pix_fmt="yuv420p10le"),
+    "444": clips.Made(pix_fmt="yuv444p"),
+    "jpeg": clips.Made("mjpeg", "matroska", pix_fmt="yuvj420p"),
+    "rgb": clips.Made("png", "mov", pix_fmt="rgb24"),
+    "rotated": clips.Made(rotation=90),
+    "turned over": clips.Made(rotation=180),
+}
+
+
+@pytest.mark.parametrize("name", list(COLORS))
+def test_colours_are_those_of_ffmpeg(name: str, ffmpeg: str, tmp_path: Path) -> None:
+    made = COLORS[name]
+    data = clips.make(replace(made, num_frames=8, x264="qp=10"))
+    (tmp_path / "clip").write_bytes(data)
+    command = [
+        ffmpeg,
+        "-v",
+        "error",
+        "-i",
+        tmp_path / "clip",
+        "-frames:v",
+        "1",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]
+    raw = subprocess.run(command, capture_output=True, check=True).stdout
+
+    result = sample_of(data, RAW).frames[0]
+    expected = np.frombuffer(raw, np.uint8).reshape(result.shape)
+
+    assert clips.psnr([result], [expected]) > 38
+    assert np.abs(result.mean((0, 1)) - expected.mean((0, 1))).max() < 0.7
+
+
+@pytest.mark.parametrize("name", ["601", "601 full", "709", "709 full", "jpeg", "rgb", "10 bit 709"])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_previews_have_the_colours_of_samples(name: str, lossless: bool) -> None:
+    from test_preview import images
+
+    data = clips.make(replace(COLORS[name], num_frames=8, x264="qp=10"))
+    spec = PreviewSpec(target_fps=25, target_height=112, quality=95, lossless=lossless)
+    (window,) = process_clip(data, Wanted(preview=spec, sample=RAW)).windows
+
+    assert isinstance(window.preview, Preview)
+    assert isinstance(window.sample, Sample)
+    ours = np.asarray(images(window.preview)[0]).astype(float)
+    assert np.abs(ours.mean((0, 1)) - window.sample.frames[0].mean((0, 1))).max() < 2
+
+
+def test_samples_over_the_output_limit_fail_alone() -> None:
+    data = clips.clip("h264 gop 12")
+    limits = Limits(max_output_bytes=200_000)
+    windows = process_clip(data, Wanted(window_size=32, remainder_threshold=16, sample=TINY), limits).windows
+    results = [window.sample for window in windows]
+
+    assert isinstance(results[-1], RowError)
+    assert results[-1].kind == "too_large"
+    assert all(window.mp4 for window in windows)
+
+
+def test_a_strip_no_model_takes_fails_alone() -> None:
+    data = clips.make(clips.Made(width=4000, height=16, num_frames=8))
+    (window,) = process_clip(data, Wanted(sample=SampleSpec())).windows
+
+    assert isinstance(window.sample, RowError)
+    assert window.sample.kind == "unsupported"
+    assert window.mp4 is not None

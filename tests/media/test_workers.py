@@ -1,0 +1,143 @@
+"""Workers that crash, hang or eat memory cost one task."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import clips
+import psutil
+import pytest
+
+from colcap.errors import RowError
+from colcap.media import MediaPool, Wanted, process_clip
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[MediaPool]:
+    with MediaPool(1, timeout_s=1.5, max_memory_bytes=1 << 30) as found:
+        yield found
+
+
+def allocate(num_bytes: int) -> int:
+    return len(bytearray(num_bytes))
+
+
+def interrupt() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "still here"
+
+
+def engines() -> list[str]:
+    return [name for name in ("torch", "vllm") if name in sys.modules]
+
+
+def affinity() -> set[int]:
+    return os.sched_getaffinity(0)
+
+
+@pytest.mark.parametrize(
+    ("fn", "argument", "kind"),
+    [
+        (os._exit, 3, "crashed"),
+        (signal.raise_signal, signal.SIGSEGV, "crashed"),
+        (signal.raise_signal, signal.SIGKILL, "crashed"),
+        (time.sleep, 60, "timeout"),
+        (allocate, 4 << 30, "too_large"),
+    ],
+)
+def test_one_bad_task_is_one_error(pool: MediaPool, fn: Callable[[int], object], argument: int, kind: str) -> None:
+    bad, good = pool.submit(fn, argument), pool.submit(allocate, 10)
+
+    error = bad.exception(timeout=30)
+    assert isinstance(error, RowError)
+    assert error.kind == kind
+    assert good.result(timeout=30) == 10
+
+
+def test_errors_of_tasks_arrive_as_they_were(pool: MediaPool) -> None:
+    error = pool.submit(process_clip, b"junk", Wanted()).exception(timeout=30)
+
+    assert isinstance(error, RowError)
+    assert error.kind == "unreadable"
+    assert isinstance(pool.submit(allocate, "x").exception(timeout=30), TypeError)
+
+
+def test_clips_go_in_and_windows_come_out(pool: MediaPool) -> None:
+    data = clips.clip("h264 gop 12")
+
+    assert pool.submit(process_clip, data, Wanted()).result(timeout=30) == process_clip(data, Wanted())
+
+
+def test_workers_survive_ctrl_c_and_know_no_engine(pool: MediaPool) -> None:
+    assert pool.submit(interrupt).result(timeout=30) == "still here"
+    assert pool.submit(engines).result(timeout=30) == []
+
+
+def test_workers_stay_on_their_cores() -> None:
+    core = max(os.sched_getaffinity(0))
+    with MediaPool(1, cores=[core]) as pool:
+        assert pool.submit(affinity).result(timeout=30) == {core}
+
+
+def test_an_idle_worker_that_is_killed_is_replaced() -> None:
+    with MediaPool(1) as pool:
+        os.kill(pool.submit(os.getpid).result(timeout=30), signal.SIGKILL)
+        time.sleep(0.5)
+
+        assert pool.submit(allocate, 10).result(timeout=30) == 10
+
+
+def test_killing_the_pool_cancels_its_tasks() -> None:
+    pool = MediaPool(2)
+    tasks = [pool.submit(time.sleep, 60) for _ in range(5)]
+    time.sleep(0.2)
+    started = time.monotonic()
+    pool.kill()
+
+    assert all(task.cancelled() for task in tasks)
+    assert time.monotonic() - started < 5
+
+
+def test_a_cancelled_task_stops(pool: MediaPool) -> None:
+    task = pool.submit(time.sleep, 60)
+    time.sleep(0.2)
+    task.cancel()
+
+    assert pool.submit(allocate, 10).result(timeout=5) == 10
+
+
+def test_workers_that_cannot_start_stop_the_run() -> None:
+    pool = MediaPool(1, initializer=os._exit, initargs=(5,))
+
+    assert not isinstance(pool.submit(allocate, 10).exception(timeout=60), RowError | None)
+    pool.kill()
+
+
+ORPHANS = """
+import os, time
+from colcap.media import MediaPool
+if __name__ == "__main__":
+    pool = MediaPool(2)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600)
+    time.sleep(600)
+"""
+
+
+def test_workers_die_with_their_parent(tmp_path: object) -> None:
+    script = f"{tmp_path}/orphans.py"
+    with open(script, "w", encoding="utf-8") as file:
+        file.write(ORPHANS)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        parent.wait(timeout=10)
+        gone, _ = psutil.wait_procs([worker], timeout=10)
+
+    assert gone == [worker]
