@@ -276,7 +276,7 @@ def _captions(config: Config, engine: Engine | None, windows: pl.DataFrame) -> p
     return pl.concat(done)
 
 
-_engines: dict[str, Engine] = {}
+_engines: dict[tuple[Any, ...], Engine] = {}
 _engines_lock = threading.Lock()
 
 
@@ -285,7 +285,8 @@ def _shared_engine(config: Config) -> Engine:
     from colcap.runners import launch
 
     model = launch.resolve_model(config)
-    key = f"{model.path} {config.captioning.fp8} {config.captioning.disable_mmcache}"
+    c = config.captioning
+    key = (model.path, c.fp8, c.disable_mmcache, c.model_does_preprocess)
     with _engines_lock:
         if key not in _engines:
             _engines[key] = launch.start_engine(config, model, plan_cores())

@@ -44,6 +44,8 @@ class Captioning(Section):
     """Your own prompt instead of a built-in one; a manifest's `prompt_text` column wins over both."""
     caption_batch_size: Annotated[int, Field(ge=1)] = 16
     """Windows handed to the engine in one batch; several batches are in flight."""
+    model_does_preprocess: bool = False
+    """Give the model's own processor the frames as they are; otherwise they are resized to its budget at decode."""
     max_output_tokens: Annotated[int, Field(ge=1)] = 512
     """Longest caption, in tokens; one that is cut has finish_reason `length`."""
     generate_stage2_caption: bool = False

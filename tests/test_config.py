@@ -21,6 +21,7 @@ REFERENCE_DEFAULTS = {
         "remainder_threshold": 128,
         "caption_batch_size": 16,
         "fp8": False,
+        "model_does_preprocess": False,
         "max_output_tokens": 512,
         "disable_mmcache": False,
         "generate_stage2_caption": False,

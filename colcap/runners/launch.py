@@ -20,7 +20,7 @@ from colcap.runners import preflight
 from colcap.runners.local import WINDOWS_IN_FLIGHT, LocalRunner, Steps
 from colcap.runners.plan import PartTodo, Plan, make_plan, prepare, writing
 from colcap.runners.progress import Progress, shown
-from colcap.steps.captions import DEFAULT_STAGE2_PROMPT, CaptionStep
+from colcap.steps.captions import CaptionStep
 from colcap.steps.media import MediaStep, WindowStep
 
 
@@ -98,7 +98,7 @@ def stage2_prompt(config: Config) -> str | None:
     c = config.captioning
     if not c.generate_stage2_caption:
         return None
-    return DEFAULT_STAGE2_PROMPT if c.stage2_prompt_text is None else c.stage2_prompt_text
+    return prompts.load("default", "stage2") if c.stage2_prompt_text is None else c.stage2_prompt_text
 
 
 def sampling(config: Config) -> Sampling:
@@ -130,6 +130,7 @@ def sample_spec(config: Config, model: ResolvedModel) -> media.SampleSpec:
         min_pixels=model.min_pixels,
         max_pixels=model.max_pixels,
         total_pixels=model.total_pixels,
+        resize=not config.captioning.model_does_preprocess,
     )
 
 
@@ -238,6 +239,7 @@ def start_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engin
         model,
         fp8=c.fp8,
         disable_mmcache=c.disable_mmcache,
+        model_does_preprocess=c.model_does_preprocess,
         cores=cores.engine,
         engine_kwargs=config.runtime.engine_kwargs,
         verbose=c.verbose,

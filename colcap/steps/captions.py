@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,8 +14,6 @@ from colcap.engines.base import Engine, Generation, Request, Sampling, Video
 from colcap.errors import RowError
 from colcap.schema import CAPTIONS
 from colcap.steps.media import OK, failure
-
-DEFAULT_STAGE2_PROMPT: Final = "Please refine this caption: "
 
 
 @dataclass(frozen=True, slots=True)
