@@ -54,6 +54,7 @@ class _Level:
             self._listening += 0 if threaded else by
             loud = self._listening > 0 and self._threaded == 0
             av.logging.set_level(av.logging.ERROR if loud else None)
+            av.logging.set_skip_repeated(False)  # else a line that was repeated turns up in the next clip's log
 
 
 _LEVEL: Final = _Level()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
-import ctypes
+import fcntl
 import multiprocessing
 import os
 import resource
+import select
 import signal
 import sys
 import threading
@@ -23,7 +24,6 @@ from colcap.errors import RowError
 
 T = TypeVar("T")
 
-PR_SET_PDEATHSIG: Final = 1
 MAX_MEMORY_BYTES: Final = 6 << 30
 TRIES: Final = 3
 """Pools that may break under a task before it is given up; workers that cannot even start break every one."""
@@ -69,6 +69,7 @@ class MediaPool:
         self._num_workers = num_workers
         self._start = (tuple(cores) if cores else None, max_memory_bytes, initializer, tuple(initargs))
         self._lock = threading.Lock()
+        self._unfinished: set[Future[Any]] = set()
         self._killed = False
         self._pool = self._new_pool()
 
@@ -86,6 +87,8 @@ class MediaPool:
             The pool is closed.
         """
         outer: Future[T] = Future()
+        self._unfinished.add(outer)
+        outer.add_done_callback(self._unfinished.discard)
         self._schedule(outer, fn, args, TRIES)
         return outer
 
@@ -127,6 +130,8 @@ class MediaPool:
         self._killed = True
         self._pool.stop()
         self._pool.join()
+        for task in tuple(self._unfinished):  # pebble forgets the ones that it had not handed out
+            task.cancel()
 
     def __enter__(self) -> Self:
         return self
@@ -189,8 +194,17 @@ def _start_worker(
 
 
 def _die_with_parent() -> None:
-    """Have the kernel kill this worker when the fork server ends, which it does when the pool's process does."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    """Have the kernel kill this worker when the pool's process ends, however that happens.
+
+    The pipe from that process hangs up then, and the kernel sends SIGKILL: no thread has to be awake for it, and no
+    call into libav has to return. (PR_SET_PDEATHSIG would wait for the fork server, which outlives its workers.)
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    pipe = parent.sentinel
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([pipe], [], [], 0)[0]:  # it hung up before it could tell
         os._exit(1)

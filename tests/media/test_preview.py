@@ -48,6 +48,7 @@ def test_loops_forever_and_lasts_as_long_as_the_window() -> None:
         durations = []
         for index in range(file.n_frames):
             file.seek(index)
+            file.load()  # the duration is known then
             durations.append(file.info["duration"])
         assert file.info["loop"] == 0
     assert durations == [200] * 18
