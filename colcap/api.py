@@ -139,7 +139,10 @@ class Run:
         return self.table("captions")
 
     def connect(self, *, blobs: bool = False) -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection that sees the tables as views and can change nothing."""
+        """A DuckDB connection that sees the tables as views and reads nothing outside the run.
+
+        For your own SQL: a COPY into the run folder is possible. Give strangers' SQL to `Run.sql`, which refuses it.
+        """
         from colcap.qa.connect import connect
 
         return connect(self.path, blobs=blobs)
@@ -157,7 +160,7 @@ class Run:
 
 
 def connect(run: str | os.PathLike[str], *, blobs: bool = False) -> duckdb.DuckDBPyConnection:
-    """A read-only DuckDB connection over a run's tables; see `Run.connect`."""
+    """A DuckDB connection over a run's tables; see `Run.connect`."""
     return open(run).connect(blobs=blobs)
 
 

@@ -117,7 +117,8 @@ def _check_columns(schema: pa.Schema, manifest: Path) -> None:
     names = set(schema.names)
     if not names & {"uri", "mp4"}:
         raise ManifestError(f"{manifest}: needs a column `uri` or `mp4`; it has {', '.join(schema.names)}")
-    reserved = names & (set(CLIPS) - {"clip_id", "uri"})
+    # SQL does not tell `Status` from `status`, so a query would see the wrong one
+    reserved = {name for name in names if name.lower() in CLIPS} - {"clip_id", "uri"}
     if reserved:
         raise ManifestError(f"{manifest}: rename these columns, colcap writes its own: {', '.join(sorted(reserved))}")
     for name in names & {"uri", "clip_id", "prompt_text"}:

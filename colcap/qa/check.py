@@ -97,7 +97,7 @@ def _leftovers(run: Path) -> list[str]:
 
 
 def _is_being_written(run: Path) -> bool:
-    path = run / ".lock"
+    path = run / store.LOCK_NAME
     if not path.exists():
         return False
     try:

@@ -69,7 +69,7 @@ def writing(run: Path) -> Iterator[None]:
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run / ".lock", timeout=0)
+        lock = FileLock(run / store.LOCK_NAME, timeout=0)
         lock.acquire()
     except Timeout:
         raise RunError(f"{run}: another colcap process is writing this run; wait for it, or stop it first") from None

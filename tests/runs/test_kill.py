@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import colcap
 from colcap.engines.base import Engine
@@ -104,7 +105,7 @@ def test_captions_survive_being_killed_with_a_real_engine(many: Path, tiny_engin
 
     assert rewritten + [path for path, seen in before.items() if committed(run)[path] != seen] == []
     for table in ("clips", "windows", "previews", "captions"):
-        assert result.table(table).collect().equals(undisturbed.table(table).collect()), table
+        assert_frame_equal(result.table(table).collect(), undisturbed.table(table).collect())
     assert check(run, verify=True) == []
 
 
