@@ -19,7 +19,7 @@ from colcap.manifests import FROZEN
 from colcap.qa import invariants
 from colcap.qa.connect import part_files
 from colcap.schema import BLOB_TABLES, SET_TABLES, TABLES
-from colcap.store import JOURNAL_PREFIX, Footer, PartFile, read_footer
+from colcap.store import JOURNAL_PREFIX, LOCK_NAME, Footer, PartFile, read_footer
 
 _TOGETHER: Final = (("clips", "windows", "windows_mp4"), ("previews", "previews_webp"))
 """Tables that are committed together, with one fingerprint over all parts of a run."""
@@ -97,7 +97,7 @@ def _leftovers(run: Path) -> list[str]:
 
 
 def _is_being_written(run: Path) -> bool:
-    path = run / store.LOCK_NAME
+    path = run / LOCK_NAME
     if not path.exists():
         return False
     try:
