@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 
 import av
@@ -12,7 +13,7 @@ from colcap.media.demux import Source, read_clip
 from colcap.media.frames import FrameSource, PacketFrames, start_for
 from colcap.media.libav import BUFFER_BYTES, Log
 from colcap.media.limits import Limits
-from colcap.media.mp4 import shorten_edit
+from colcap.media.mp4 import index_first, shorten_edit
 from colcap.media.timeline import Timeline, is_increasing
 
 MP4_CODECS = frozenset("h264 hevc vp9 av1 mpeg4 mpeg2video mpeg1video mjpeg".split())
@@ -55,7 +56,7 @@ def is_window_already(source: Source, frames: FrameSource) -> bool:
     )
 
 
-def copy_window(source: Source, timeline: Timeline, window: range, limits: Limits, log: Log) -> bytes:
+def copy_window(source: Source, timeline: Timeline, frames: range, limits: Limits, log: Log) -> bytes:
     """Cut a window by copying packets from the sync packet before its first frame to its last.
 
     Earlier frames get negative times, which the muxer's edit list hides; later ones are hidden by shortening the
@@ -71,14 +72,15 @@ def copy_window(source: Source, timeline: Timeline, window: range, limits: Limit
     NotExact
         The result, read again, does not show those frames at those times; or libav refuses to write it.
     """
-    part = timeline.part(window)
+    part = timeline.part(frames)
     try:
-        mp4 = _mux(source, [source.shown[frame] for frame in window], part.pts[0], part.pts[-1])
+        mp4 = _mux(source, [source.shown[frame] for frame in frames], part.pts[0], part.pts[-1])
         shorten_edit(mp4, (part.end - part.pts[0]) * part.time_base.numerator)
-    except (av.error.FFmpegError, ValueError, OverflowError) as error:
+        window = index_first(mp4)
+    except (av.error.FFmpegError, ValueError, OverflowError, struct.error) as error:
         raise NotExact(str(error)) from error
-    check_shown(bytes(mp4), part, limits, log)
-    return bytes(mp4)
+    check_shown(window, part, limits, log)
+    return window
 
 
 def _mux(source: Source, positions: Sequence[int], first_pts: int, last_pts: int) -> bytearray:

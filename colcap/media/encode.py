@@ -19,6 +19,7 @@ from colcap.media.demux import Source
 from colcap.media.frame_choice import rational
 from colcap.media.libav import Log
 from colcap.media.limits import Limits
+from colcap.media.mp4 import index_first
 from colcap.media.orientation import display_matrix
 from colcap.media.products import Budget
 from colcap.media.timeline import Timeline
@@ -70,7 +71,7 @@ class EncodedWindow:
         assert self._output is not None
         self._mux(self._stream.encode(None))
         self._output.close()
-        mp4 = self._file.getvalue()
+        mp4 = index_first(bytearray(self._file.getbuffer()))
         try:
             check_shown(mp4, self._part, self._limits, self._log)
         except NotExact as error:

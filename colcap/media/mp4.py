@@ -1,9 +1,11 @@
-"""Boxes of mp4 files that libav's muxer wrote: how long the video is shown (ISO/IEC 14496-12, 8.6.6)."""
+"""Boxes of mp4 files that libav's muxer wrote: how long the video is shown, where the index is (ISO/IEC 14496-12)."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+
+import numpy as np
 
 HEADER_BYTES = 8
 
@@ -30,6 +32,38 @@ def shorten_edit(mp4: bytearray, duration: int) -> None:
     _write_duration(mp4, _find(mp4, b"mvhd", *moov)[0], (24, 16), duration)
     _write_duration(mp4, _find(mp4, b"tkhd", *track)[0], (28, 20), duration)
     _write_media_edits(mp4, edits[0], duration)
+
+
+def index_first(mp4: bytearray) -> bytes:
+    """The same file with its index in front, so that a player can start before it has everything.
+
+    The muxer can do this to files on disk only.
+
+    Raises
+    ------
+    ValueError
+        A box is missing, or an offset no longer fits its 32 bits.
+    """
+    moov, end = _find(mp4, b"moov", 0, len(mp4))
+    moov -= HEADER_BYTES
+    table = _find(mp4, b"trak", moov + HEADER_BYTES, end)
+    for name in (b"mdia", b"minf", b"stbl"):
+        table = _find(mp4, name, *table)
+    for name, kind in ((b"stco", ">u4"), (b"co64", ">u8")):
+        for found, start, _ in _boxes(mp4, *table):
+            if found == name:
+                _shift(mp4, start, kind, end - moov)
+    _, _, after_type = next(_boxes(mp4, 0, len(mp4)))
+    return b"".join([mp4[:after_type], mp4[moov:end], mp4[after_type:moov], mp4[end:]])
+
+
+def _shift(mp4: bytearray, box: int, kind: str, by: int) -> None:
+    """Move every chunk offset of a table."""
+    (count,) = struct.unpack_from(">I", mp4, box + 4)
+    offsets = np.frombuffer(mp4, kind, count, box + 8)
+    if count and int(offsets.max()) + by > np.iinfo(kind).max:
+        raise ValueError("a chunk offset does not fit")
+    offsets += by
 
 
 def _write_duration(mp4: bytearray, box: int, offsets: tuple[int, int], duration: int) -> None:

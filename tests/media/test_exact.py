@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Literal
 
 import av
 import clips
@@ -141,3 +142,10 @@ def test_windows_hold_video_and_nothing_else(name: str) -> None:
     assert window.mp4 is not None
     with av.open(io.BytesIO(window.mp4)) as container:
         assert [stream.type for stream in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize("cut", ["copy", "encode"])
+def test_the_index_comes_first(cut: Literal["copy", "encode"]) -> None:
+    for window in process_clip(clips.clip("h264 mkv"), Wanted(window_size=32, cut=cut)).windows:
+        assert window.mp4 is not None
+        assert window.mp4.index(b"moov") < window.mp4.index(b"mdat")

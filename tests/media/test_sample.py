@@ -128,7 +128,7 @@ def test_colours_are_those_that_were_drawn(name: str) -> None:
     turns = {90: 1, 180: 2}.get(COLORS[name].rotation, 0)
     pixels = np.rot90(sample_of(data, RAW).frames[0], -turns)
 
-    assert np.abs(pixels[4:28, 4:44].mean((0, 1)) - (200, 30, 20)).max() < 2
+    assert np.abs(pixels[4:28, 4:44].mean((0, 1)) - (200, 30, 20)).max() < 2.5  # another matrix would be 15 off
 
 
 @pytest.mark.parametrize("name", ["601", "601 full", "709", "709 full", "jpeg", "rgb", "10 bit 709"])
