@@ -26,9 +26,11 @@ from colcap import media
 from colcap.config import parse
 from colcap.engines.base import Engine, EngineStats, Generation, Request, Sampling
 from colcap.engines.cores import plan_cores
+from colcap.manifests import ClipReader
 from colcap.models.tiny.synth import clip, random_scene
 from colcap.models.weights import resolve
-from colcap.runners import launch
+from colcap.runners import choices
+from colcap.runners.launch import num_captioners
 from colcap.steps.media import MediaStep, table_rows
 
 PARAMETERS = {"captioning": {"model_variant": "tiny"}}
@@ -72,8 +74,8 @@ def seconds(work: Callable[[], object]) -> float:
 def samples_of(manifest: Path) -> list[pl.DataFrame]:
     """Every window's frames, in memory, in batches as a run would take them."""
     config = parse(PARAMETERS)
-    wanted = launch.wanted(config, launch.resolve_model(config), cut=True, preview=False, sample=True)
-    step = MediaStep(wanted, media.Limits(), launch.ClipReader(max_bytes=1 << 30))
+    wanted = choices.wanted(config, choices.resolve_model(config), cut=True, preview=False, sample=True)
+    step = MediaStep(wanted, media.Limits(), ClipReader(max_bytes=1 << 30))
     made = [table_rows(step(clip_row), "samples") for clip_row in _clips(manifest).iter_slices(1)]
     return list(pl.concat(made).iter_slices(config.captioning.caption_batch_size))
 
@@ -85,8 +87,8 @@ def _clips(manifest: Path) -> pl.DataFrame:
 def engine_alone(batches: Sequence[pl.DataFrame], engine: Engine) -> float:
     """Wall seconds of the captions, given straight to the engine."""
     config = parse(PARAMETERS)
-    step = launch.caption_step(config, launch.resolve_model(config), engine)
-    with ThreadPoolExecutor(launch.num_captioners(config)) as threads:
+    step = choices.caption_step(config, choices.resolve_model(config), engine)
+    with ThreadPoolExecutor(num_captioners(config)) as threads:
         return seconds(lambda: list(threads.map(step, batches)))
 
 

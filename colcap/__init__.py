@@ -5,8 +5,20 @@
 >>> colcap.windows(clips).collect()  # doctest: +SKIP
 """
 
-from colcap.api import Run, captions, connect, manifest, open, previews, run, windows
+from colcap.api import Run, captions, connect, enhance, manifest, open, previews, run, windows
 from colcap.config import Config
 from colcap.errors import ColcapError
 
-__all__ = ["ColcapError", "Config", "Run", "captions", "connect", "manifest", "open", "previews", "run", "windows"]
+__all__ = [
+    "ColcapError",
+    "Config",
+    "Run",
+    "captions",
+    "connect",
+    "enhance",
+    "manifest",
+    "open",
+    "previews",
+    "run",
+    "windows",
+]

@@ -138,6 +138,11 @@ class Run:
         """One row a window and attempt."""
         return self.table("captions")
 
+    @property
+    def enhanced(self) -> pl.LazyFrame:
+        """One row a window and attempt, where captions were enhanced."""
+        return self.table("enhanced")
+
     def connect(self, *, blobs: bool = False) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection that sees the tables as views and reads nothing outside the run.
 
@@ -157,6 +162,29 @@ class Run:
         from colcap.qa.queries import ask
 
         return ask(self.path, query, params=dict(params or {}), blobs=blobs)
+
+
+def enhance(
+    run: str | os.PathLike[str], *, console: Console | None = None, caption_set: str = "default", **parameters: Any
+) -> Run:
+    """Let a text model rewrite the captions of a run; they are kept beside the captions.
+
+    Parameters
+    ----------
+    run : the run folder.
+    console : a rich Console that shows progress.
+    caption_set : whose captions.
+    parameters : as in `Enhancement`: `model_variant`, `prompt_text`, …
+
+    Raises
+    ------
+    ColcapError : there are no captions to enhance; the weights are missing; the run is in use.
+    """
+    from colcap.runners.launch import enhance as launch
+
+    opened = open(run)
+    launch(opened.path, parse({"caption_set": caption_set, "enhancement": parameters}), console=console)
+    return opened
 
 
 def connect(run: str | os.PathLike[str], *, blobs: bool = False) -> duckdb.DuckDBPyConnection:
@@ -198,13 +226,13 @@ def windows(
     `window_id`, its status and its error.
     """
     from colcap.manifests import ClipReader
-    from colcap.runners import launch
+    from colcap.runners import choices
     from colcap.steps.media import MediaStep
 
     config = parse({"cut": cut, "captioning": parameters}, source="windows")
     step = MediaStep(
-        launch.wanted(config, None, cut=True, preview=False, sample=False),
-        launch.media_limits(config),
+        choices.wanted(config, None, cut=True, preview=False, sample=False),
+        choices.media_limits(config),
         ClipReader(root=None if root is None else Path(root), max_bytes=config.limits.max_bytes),
     )
     return clips.map_batches(partial(_windows, step), schema=WINDOWS_OUT, streamable=True)
@@ -232,11 +260,11 @@ def previews(windows: pl.LazyFrame, **parameters: Any) -> pl.LazyFrame:
     -------
     The previews table's columns and `webp`, one row a window, in order.
     """
-    from colcap.runners import launch
+    from colcap.runners import choices
     from colcap.steps.media import WindowStep
 
     config = parse({"preview": parameters}, source="previews")
-    step = WindowStep(launch.wanted(config, None, cut=False, preview=True, sample=False), launch.media_limits(config))
+    step = WindowStep(choices.wanted(config, None, cut=False, preview=True, sample=False), choices.media_limits(config))
     return windows.map_batches(partial(_previews, step), schema=PREVIEWS_OUT, streamable=True)
 
 
@@ -262,12 +290,12 @@ def captions(windows: pl.LazyFrame, *, engine: Engine | None = None, **parameter
 
 
 def _captions(config: Config, engine: Engine | None, windows: pl.DataFrame) -> pl.DataFrame:
-    from colcap.runners import launch
+    from colcap.runners import choices
     from colcap.steps.media import WindowStep, table_rows
 
-    model = launch.resolve_model(config)
-    see = WindowStep(launch.wanted(config, model, cut=False, preview=False, sample=True), launch.media_limits(config))
-    say = launch.caption_step(config, model, engine or _shared_engine(config))
+    model = choices.resolve_model(config)
+    see = WindowStep(choices.wanted(config, model, cut=False, preview=False, sample=True), choices.media_limits(config))
+    say = choices.caption_step(config, model, engine or _shared_engine(config))
     prompts = windows.select("prompt_text") if "prompt_text" in windows.columns else None
     done = [pl.DataFrame(schema=CAPTIONS)]
     for start in range(0, windows.height, config.captioning.caption_batch_size):
@@ -285,13 +313,14 @@ _engines_lock = threading.Lock()
 
 def _shared_engine(config: Config) -> Engine:
     from colcap.engines.cores import plan_cores
-    from colcap.runners import launch
+    from colcap.runners import choices
+    from colcap.runners.engine import start_engine
 
-    model = launch.resolve_model(config)
+    model = choices.resolve_model(config)
     c = config.captioning
     key = (model.path, c.fp8, c.disable_mmcache, c.model_does_preprocess)
     with _engines_lock:
         if key not in _engines:
-            _engines[key] = launch.start_engine(config, model, plan_cores())
+            _engines[key] = start_engine(config, model, plan_cores())
             atexit.register(_engines[key].close)
         return _engines[key]

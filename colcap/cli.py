@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from colcap.errors import ColcapError, ManifestError, printable
-from colcap.flags import SectionedCommand, parameter_flags, parameters
+from colcap.flags import SectionedCommand, enhancement_flags, parameter_flags, parameters
 
 EXISTING_RUN = click.argument("run", type=click.Path(path_type=Path))
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -114,6 +114,22 @@ def run(
     failed = print_summary(outcome)
     if failed and fail_on_error:
         sys.exit(1)
+
+
+@cli.command(cls=SectionedCommand)
+@EXISTING_RUN
+@click.option("--set", "caption_set", default="default", show_default=True, help="Whose captions.")
+@enhancement_flags
+def enhance(run: Path, caption_set: str, **flags: Any) -> None:
+    """Let a text model rewrite the captions of RUN. They are kept beside the captions, in the table `enhanced`.
+
+    What is enhanced already is left alone, unless its caption, the model or the instruction has changed.
+    """
+    from colcap import api
+
+    given = parameters(flags).get("enhancement", {})
+    with _ctrl_c():
+        print_summary(api.enhance(run, console=err, caption_set=caption_set, **given))
 
 
 @cli.command()

@@ -79,6 +79,27 @@ class Preview(Section):
     """Log every preview."""
 
 
+class Enhancement(Section):
+    """How a text model rewrites captions; the result is kept beside the caption."""
+
+    model_variant: str = "qwen"
+    """qwen (= qwen2.5), qwen3, tiny (the embedded model), a local folder, or a hub id of a text model."""
+    model_dir: str = "models/qwen"
+    """Folder that holds the weights, downloaded into it if missing."""
+    prompt_variant: Literal["default", "av-surveillance"] = "default"
+    """Built-in instruction: default, or av-surveillance (traffic cameras)."""
+    prompt_text: str | None = None
+    """Your own instruction instead of a built-in one."""
+    model_batch_size: Annotated[int, Field(ge=1)] = 128
+    """Captions handed to the engine in one batch."""
+    fp8: bool = False
+    """Quantize the weights to fp8 (GPU only)."""
+    max_output_tokens: Annotated[int, Field(ge=1)] = 512
+    """Longest enhanced caption, in tokens."""
+    verbose: bool = False
+    """Log every caption."""
+
+
 class Limits(Section):
     """What one clip may cost before it becomes an error row."""
 
@@ -120,6 +141,8 @@ class Config(Section):
     """Make an animated WebP of each window."""
     generate_captions: bool = True
     """Caption each window."""
+    enhance_captions: bool = False
+    """Let a text model rewrite each caption."""
     cut: Literal["copy", "encode"] = "copy"
     """How windows are cut: without re-encoding where possible, or always encoded anew."""
     clips_per_part: Annotated[int, Field(ge=1, le=1_000_000)] = 64
@@ -128,6 +151,7 @@ class Config(Section):
     """Name under which captions are kept."""
     captioning: Captioning = Captioning()
     preview: Preview = Preview()
+    enhancement: Enhancement = Enhancement()
     limits: Limits = Limits()
     runtime: Runtime = Runtime()
 

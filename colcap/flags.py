@@ -34,6 +34,7 @@ class Flag:
 FLAGS: Final = (
     Flag("generate-previews", "generate_previews"),
     Flag("generate-captions", "generate_captions"),
+    Flag("enhance-captions", "enhance_captions"),
     Flag("clips-per-part", "clips_per_part"),
     Flag("cut", "cut"),
     Flag("captioning-algorithm", "captioning.model_variant"),
@@ -56,6 +57,13 @@ FLAGS: Final = (
     Flag("preview-quality", "preview.quality"),
     Flag("preview-lossless", "preview.lossless"),
     Flag("preview-num-cpus-per-worker", "preview.num_cpus_per_worker"),
+    Flag("enhance-captions-algorithm", "enhancement.model_variant"),
+    Flag("enhance-captions-model-dir", "enhancement.model_dir"),
+    Flag("enhance-captions-prompt-variant", "enhancement.prompt_variant"),
+    Flag("enhance-captions-prompt-text", "enhancement.prompt_text"),
+    Flag("enhance-captions-batch-size", "enhancement.model_batch_size"),
+    Flag("enhance-captions-max-output-tokens", "enhancement.max_output_tokens"),
+    Flag("enhance-captions-use-fp8-weights", "enhancement.fp8"),
     Flag("media-workers", "runtime.media_workers"),
     Flag("clip-timeout-s", "limits.timeout_s"),
 )
@@ -64,6 +72,7 @@ SECTIONS: Final = {
     "captioning-": "Windows and captions",
     "model-dir": "Windows and captions",
     "preview-": "Previews",
+    "enhance-captions-": "Enhancement",
     "media-workers": "This machine",
     "clip-timeout-s": "This machine",
 }
@@ -97,6 +106,13 @@ def _section(param: click.Parameter) -> str:
 def parameter_flags(command: F) -> F:
     """Give a command every flag of FLAGS; a flag that is not typed is not passed on."""
     for flag in reversed(FLAGS):
+        command = _option(flag)(command)
+    return command
+
+
+def enhancement_flags(command: F) -> F:
+    """Give a command the flags of enhancement alone."""
+    for flag in reversed([flag for flag in FLAGS if flag.path.startswith("enhancement.")]):
         command = _option(flag)(command)
     return command
 

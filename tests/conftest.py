@@ -8,20 +8,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from shared_clips import SCENES
 
 from colcap import manifests
 from colcap.engines.base import Engine
 from colcap.engines.cores import plan_cores
-from colcap.models.tiny.synth import Scene, caption, clip
+from colcap.models.tiny.scenes import caption
+from colcap.models.tiny.synth import clip
 from colcap.models.weights import resolve
 from colcap.steps.media import window_id
-
-SCENES = {
-    "across": [(Scene("red", "circle", "black", "left"), 120)],
-    "change": [(Scene("yellow", "star", "navy", "up"), 256), (Scene("green", "square", "white", "still"), 150)],
-    "short": [(Scene("blue", "triangle", "gray", "right"), 90)],
-}
-"""Clips by name; each scene is one window of the default size."""
 
 
 @pytest.fixture(scope="session")

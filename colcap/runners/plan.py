@@ -200,9 +200,7 @@ class _Known:
             table: {file.part: file for file in store.list_parts(store.table_dir(run, table))}
             for table in (*MEDIA_TABLES, *PREVIEW_TABLES)
         }
-        self._captions: dict[int, list[store.PartFile]] = {}
-        for file in store.list_parts(store.table_dir(run, "captions", caption_set)):
-            self._captions.setdefault(file.part, []).append(file)
+        self.captions = attempts(store.table_dir(run, "captions", caption_set))
 
     def has(self, part: int, tables: tuple[str, ...], wanted: str) -> bool:
         """Whether all these tables have a sound file of this part made with these choices."""
@@ -210,15 +208,26 @@ class _Known:
         footers = [store.read_footer(file.path) if file else None for file in files]
         return all(footer and footer.part == part and footer.fingerprint == wanted for footer in footers)
 
-    def next_attempt(self, part: int, wanted: str) -> int | None:
-        """The number a new attempt would have; None where the newest whole attempt is the one wanted."""
-        sound = [
-            (file.attempt, footer) for file in self._captions.get(part, ()) if (footer := store.read_footer(file.path))
-        ]
-        whole = [footer for _, footer in sound if footer.scope == "part"]
-        if whole and whole[-1].fingerprint == wanted:
-            return None
-        return 1 + max((attempt for attempt, _ in sound), default=0)
+
+Attempts = dict[int, list[tuple[int, store.Footer]]]
+"""Of each part, its sound attempts, oldest first: number and footer."""
+
+
+def attempts(folder: Path) -> Attempts:
+    """The sound attempts in one caption set's folder."""
+    found: Attempts = {}
+    for file in store.list_parts(folder):
+        if footer := store.read_footer(file.path):
+            found.setdefault(file.part, []).append((file.attempt, footer))
+    return found
+
+
+def next_attempt(there: list[tuple[int, store.Footer]], wanted: str) -> int | None:
+    """The number a new attempt would have; None where the newest whole one is what is wanted."""
+    whole = [footer for _, footer in there if footer.scope == "part"]
+    if whole and whole[-1].fingerprint == wanted:
+        return None
+    return 1 + max((attempt for attempt, _ in there), default=0)
 
 
 def _todo(part: int, plan: Plan, known: _Known) -> PartTodo:
@@ -227,7 +236,7 @@ def _todo(part: int, plan: Plan, known: _Known) -> PartTodo:
         part,
         media=not known.has(part, MEDIA_TABLES, plan.media_fingerprint),
         previews=plan.config.generate_previews and not known.has(part, PREVIEW_TABLES, plan.preview_fingerprint),
-        captions=None if wanted is None else known.next_attempt(part, wanted),
+        captions=None if wanted is None else next_attempt(known.captions.get(part, []), wanted),
     )
 
 
@@ -236,7 +245,10 @@ def progress_of(run: Path) -> tuple[int, int]:
     said, config = read_run_file(run), saved_config(run)
     tables = [*MEDIA_TABLES, *(PREVIEW_TABLES if config.generate_previews else ())]
     folders = [store.table_dir(run, table) for table in tables]
-    if config.generate_captions:
-        folders.append(store.table_dir(run, "captions", config.caption_set))
+    folders += [
+        store.table_dir(run, table, config.caption_set)
+        for table, wanted in (("captions", config.generate_captions), ("enhanced", config.enhance_captions))
+        if wanted
+    ]
     there = [{file.part for file in store.list_parts(folder)} for folder in folders]
     return len(set.intersection(*there)), -(-said["run"]["clips"] // said["run"]["clips_per_part"])

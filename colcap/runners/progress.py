@@ -100,6 +100,26 @@ class Progress:
         return " · ".join(words)
 
 
+class EnhanceProgress(Progress):
+    """The same for enhancement: `total_clips` counts captions."""
+
+    @property
+    def share(self) -> float:
+        """How much of the work is done, 0 to 1."""
+        return min(1.0, self.counts["captions"] / max(1, self.total_clips))
+
+    def line(self) -> str:
+        """One line for a person."""
+        idle = self.idle_share()
+        words = [
+            f"enhanced {self.counts['captions']}/{self.total_clips} ({self.captions_per_s:.1f}/s)",
+            "engine starting" if idle is None else f"engine idle {idle:.0%}",
+            f"errors {sum(self.errors.values())}",
+            "left " + ("?" if self.left_s is None else _clock(self.left_s)),
+        ]
+        return " · ".join(words)
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

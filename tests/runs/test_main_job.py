@@ -8,11 +8,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from shared_clips import SCENES
 
 import colcap
 from colcap.demo import make_clips
 from colcap.engines.base import Engine
 from colcap.errors import RunError
+from colcap.models.tiny.scenes import enhanced
 from colcap.qa.check import check
 from colcap.runners.plan import writing
 from colcap.schema import TABLES
@@ -191,6 +193,24 @@ def test_clips_may_lie_inside_the_manifest(clips_folder: Path, run: colcap.Run, 
     assert result.clips.collect()["status"].to_list() == ["ok", "error"]
     expected = run.windows.filter(clip_id="across").collect()["mp4_sha256"]
     assert result.windows.collect()["mp4_sha256"].to_list() == expected.to_list()
+
+
+def test_enhancement_is_kept_beside_the_caption_and_follows_it(
+    manifest: Path, tiny_engine: Engine, tmp_path: Path
+) -> None:
+    options = {"captioning": TINY, "enhancement": TINY}
+    run = colcap.run(manifest, tmp_path / "out", engine=tiny_engine, enhance_captions=True, **options)
+    before = state(run.path)
+
+    colcap.enhance(run.path, **TINY)
+    result = run.sql(
+        "select window_id, caption, enhanced_caption from captions_latest join enhanced_latest using (window_id)"
+    )
+
+    expected = [enhanced(scene) for name in sorted(SCENES) for scene, _ in SCENES[name]]
+    assert result.sort("window_id")["enhanced_caption"].to_list() == expected
+    assert state(run.path) == before
+    assert check(run.path, verify=True) == []
 
 
 def test_stage_two_asks_again_with_the_first_caption(clips_folder: Path, tiny_engine: Engine, tmp_path: Path) -> None:

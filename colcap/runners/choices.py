@@ -1,0 +1,146 @@
+"""What a configuration means to the steps: specs, prompts, sampling, and the fingerprints of all that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from colcap import media, prompts
+from colcap.config import Config, fingerprint
+from colcap.engines.base import Engine, Sampling
+from colcap.models.weights import ResolvedModel, resolve
+from colcap.runners.enhancing import EnhanceTodo
+from colcap.steps.captions import CaptionStep
+from colcap.steps.enhance import EnhanceStep
+
+
+def resolve_model(config: Config) -> ResolvedModel:
+    """The caption model's weights; raises WeightsError where they are missing."""
+    c = config.captioning
+    return resolve(c.model_variant, model_dir=Path(c.model_dir))
+
+
+def resolve_text_model(config: Config) -> ResolvedModel:
+    """The enhancement model's weights; raises WeightsError where they are missing."""
+    e = config.enhancement
+    return resolve(e.model_variant, model_dir=Path(e.model_dir), kind="text")
+
+
+def caption_prompt(config: Config) -> tuple[str, str]:
+    """The prompt and the name it is recorded under."""
+    c = config.captioning
+    if c.prompt_text is not None:
+        return c.prompt_text, "custom"
+    return prompts.load(c.prompt_variant), c.prompt_variant
+
+
+def stage2_prompt(config: Config) -> str | None:
+    """What the second pass says before the first caption; None where there is none."""
+    c = config.captioning
+    if not c.generate_stage2_caption:
+        return None
+    return prompts.load("default", "stage2") if c.stage2_prompt_text is None else c.stage2_prompt_text
+
+
+def sampling(config: Config) -> Sampling:
+    """How text is generated."""
+    return Sampling(max_output_tokens=config.captioning.max_output_tokens)
+
+
+def caption_fingerprint(config: Config, model: ResolvedModel) -> str:
+    """Hash of everything a user chooses that can change a caption."""
+    prompt, _ = caption_prompt(config)
+    return fingerprint(
+        {
+            "model": [model.id, model.revision],
+            "prompt": prompt,
+            "stage2": stage2_prompt(config),
+            "sampling": asdict(sampling(config)),
+            "frames": asdict(sample_spec(config, model)),
+            "windows": [config.captioning.window_size, config.captioning.remainder_threshold],
+            "fp8": config.captioning.fp8,
+        }
+    )
+
+
+def sample_spec(config: Config, model: ResolvedModel) -> media.SampleSpec:
+    """Which frames the model sees, and their size."""
+    return media.SampleSpec(
+        sampling_fps=config.captioning.sampling_fps,
+        factor=model.factor,
+        min_pixels=model.min_pixels,
+        max_pixels=model.max_pixels,
+        total_pixels=model.total_pixels,
+        resize=not config.captioning.model_does_preprocess,
+    )
+
+
+def preview_spec(config: Config) -> media.PreviewSpec:
+    """How previews look."""
+    p = config.preview
+    return media.PreviewSpec(p.target_fps, p.target_height, p.compression_level, p.quality, p.lossless)
+
+
+def media_limits(config: Config) -> media.Limits:
+    """What one clip may cost."""
+    c = config.limits
+    return media.Limits(max_bytes=c.max_bytes, max_pixels=c.max_pixels, max_duration_s=c.max_duration_s)
+
+
+def wanted(
+    config: Config, model: ResolvedModel | None, *, cut: bool, preview: bool, sample: bool, num_threads: int = 1
+) -> media.Wanted:
+    """The products to make of each clip or window."""
+    return media.Wanted(
+        window_size=config.captioning.window_size,
+        remainder_threshold=config.captioning.remainder_threshold,
+        cut=config.cut if cut else None,
+        preview=preview_spec(config) if preview else None,
+        sample=sample_spec(config, model) if sample and model else None,
+        num_threads=num_threads,
+    )
+
+
+def caption_step(config: Config, model: ResolvedModel, engine: Engine) -> CaptionStep:
+    """The caption step of a configuration, on a running engine."""
+    prompt, variant = caption_prompt(config)
+    return CaptionStep(
+        engine,
+        sampling(config),
+        prompt,
+        variant,
+        caption_fingerprint(config, model),
+        config.caption_set,
+        stage2_prompt(config),
+    )
+
+
+def enhancement_prompt(config: Config) -> tuple[str, str]:
+    """The text model's instruction and the name it is recorded under."""
+    e = config.enhancement
+    if e.prompt_text is not None:
+        return e.prompt_text, "custom"
+    return prompts.load(e.prompt_variant, "enhance"), e.prompt_variant
+
+
+def enhancement_facts(config: Config, model: ResolvedModel) -> dict[str, Any]:
+    """Everything a user chooses that can change an enhanced caption."""
+    return {
+        "model": [model.id, model.revision],
+        "prompt": enhancement_prompt(config)[0],
+        "sampling": asdict(enhancement_sampling(config)),
+        "fp8": config.enhancement.fp8,
+    }
+
+
+def enhancement_sampling(config: Config) -> Sampling:
+    """How enhanced captions are generated."""
+    return Sampling(max_output_tokens=config.enhancement.max_output_tokens)
+
+
+def enhance_step(config: Config, engine: Callable[[], Engine], todo: EnhanceTodo) -> EnhanceStep:
+    """The enhancement step of a part."""
+    prompt, variant = enhancement_prompt(config)
+    return EnhanceStep(engine(), enhancement_sampling(config), prompt, variant, todo.fingerprint, config.caption_set)

@@ -1,0 +1,68 @@
+"""Captions in, enhanced captions out: a text model rewrites what the video model said."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from colcap.engines.base import Engine, Generation, Request, Sampling
+from colcap.errors import RowError
+from colcap.schema import ENHANCED
+from colcap.steps.media import OK, failure
+
+
+@dataclass(frozen=True, slots=True)
+class EnhanceStep:
+    """Enhances a batch of captions; kept beside the caption, never over it.
+
+    In: `window_id`, `caption`, `status`, `error_kind` and `error` of caption rows. A window without a caption gives a
+    `skipped` row that says so. Out: `schema.ENHANCED`, one row per input row, in order; `attempt` is 1, which a runner
+    that adds a later attempt overwrites.
+    """
+
+    engine: Engine
+    sampling: Sampling
+    prompt: str
+    """What the system says; the caption is what the user says."""
+    prompt_variant: str
+    """`default`, `av-surveillance`, or `custom`."""
+    fingerprint: str
+    """Hash of the choices that can change an enhanced caption."""
+    caption_set: str = "default"
+
+    def __call__(self, captions: pl.DataFrame) -> pl.DataFrame:
+        rows = list(captions.iter_rows(named=True))
+        requests = [Request(text=row["caption"], system=self.prompt) for row in rows if row["status"] == "ok"]
+        answers = iter(self.engine.generate(requests, self.sampling) if requests else [])
+        done = [self._row(row, next(answers)) if row["status"] == "ok" else self._uncaptioned(row) for row in rows]
+        return pl.DataFrame(done, schema=ENHANCED, orient="row")
+
+    def _row(self, caption: dict[str, Any], answer: Generation) -> dict[str, Any]:
+        return {
+            **self._facts(caption),
+            "enhanced_caption": answer.text,
+            "prompt_tokens": answer.prompt_tokens,
+            "output_tokens": answer.output_tokens,
+            "finish_reason": answer.finish_reason,
+            **(OK if answer.error is None else failure(answer.error)),
+        }
+
+    def _uncaptioned(self, caption: dict[str, Any]) -> dict[str, Any]:
+        error = RowError(caption["error_kind"], f"there is no caption to enhance: {caption['error']}", skipped=True)
+        return {**self._facts(caption), **failure(error)}
+
+    def _facts(self, caption: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **dict.fromkeys(ENHANCED),
+            "window_id": caption["window_id"],
+            "caption_set": self.caption_set,
+            "attempt": 1,
+            "model": self.engine.model,
+            "model_revision": self.engine.revision,
+            "prompt_variant": self.prompt_variant,
+            "prompt_sha256": hashlib.sha256(self.prompt.encode()).hexdigest(),
+            "fingerprint": self.fingerprint,
+        }
