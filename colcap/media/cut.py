@@ -89,7 +89,9 @@ def _mux(source: Source, positions: Sequence[int], first_pts: int, last_pts: int
     with open_mp4(file, base.denominator) as output:
         stream = output.add_stream_from_template(source.stream, opaque=True)
         stream.time_base = base / base.numerator
-        for position in range(start_for(min(positions), source), max(positions) + 1):
+        # The first frame may be displayed before a keyframe of its own window, and need the one before that.
+        start = min(start_for(position, source) for position in positions)
+        for position in range(start, max(positions) + 1):
             packet, times = source.packet(position), source.times[position]
             if packet.is_disposable and times.pts > last_pts:
                 continue

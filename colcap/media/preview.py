@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 
 import av
 from av.container import OutputContainer
@@ -41,6 +42,7 @@ class PreviewProduct:
         self._scaler = scaler
         self._budget = budget
         self._order = preview_indices(part.pts, part.end, part.time_base, spec.target_fps)
+        self._times_shown = Counter(self._order)
         self.indices = set(self._order)
         self._file = io.BytesIO()
         self._output: OutputContainer | None = None
@@ -55,7 +57,7 @@ class PreviewProduct:
         scaled = self._scaler.scaled(frame, context.width, context.height)
         scaled.pts, scaled.time_base = index, context.time_base
         (packet,) = stream.encode(scaled)
-        self._budget.spend(packet.size * self._order.count(index))
+        self._budget.spend(packet.size * self._times_shown[index])
         self._packets[index] = packet
 
     def finish(self) -> Preview:

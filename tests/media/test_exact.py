@@ -36,6 +36,19 @@ def test_copied_windows_show_exactly_the_sources_frames(name: str) -> None:
     assert result.probe.warning is None
 
 
+@pytest.mark.parametrize("size", [5, 7, 8, 13, 15])
+@pytest.mark.parametrize(
+    "name",
+    ["h264 open gop", "h264 open gop ts", "hevc open gop", "mpeg2 ts", "h264 vfr", "edit list", "vp9 mp4 alt ref"],
+)
+def test_windows_may_start_anywhere_in_a_gop(name: str, size: int) -> None:
+    data = clips.clip(name)
+    result = process_clip(data, Wanted(window_size=size, remainder_threshold=2))
+
+    assert {window.cut for window in result.windows} == {"copy"}
+    assert [one for some in window_hashes(result) for one in some] == clips.frame_hashes(data)
+
+
 @pytest.mark.parametrize("name", COPIED)
 def test_copied_windows_start_at_zero_and_keep_their_times(name: str) -> None:
     data = clips.clip(name)
