@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Protocol
@@ -70,7 +70,7 @@ class PacketFrames:
 
     def _decode(self, positions: set[int]) -> Iterator[VideoFrame]:
         context, skips = self.source.stream.codec_context, self.source.codec in SKIPS_EXACTLY
-        for span in spans(sorted(positions), self.source):
+        for span in spans(positions, self.source):
             if context.is_open:
                 context.flush_buffers()
             for position in span:
@@ -80,20 +80,19 @@ class PacketFrames:
             yield from _feed(context, self.source, None, self.log)
 
 
-def spans(positions: list[int], source: Source) -> list[range]:
+def spans(positions: Iterable[int], source: Source) -> list[range]:
     """Runs of packets to feed for the frames at some positions, each from a place where exact decoding starts.
 
     Parameters
     ----------
-    positions : wanted packets, increasing.
+    positions : wanted packets. One that is displayed before the keyframe it follows starts at an earlier keyframe.
     """
     merged: list[range] = []
-    for position in positions:
-        start = start_for(position, source)
+    for start, stop in sorted((start_for(position, source), position + 1) for position in positions):
         if merged and start <= merged[-1].stop:
-            merged[-1] = range(merged[-1].start, position + 1)
+            merged[-1] = range(merged[-1].start, max(stop, merged[-1].stop))
         else:
-            merged.append(range(start, position + 1))
+            merged.append(range(start, stop))
     return merged
 
 
