@@ -155,6 +155,8 @@ def _read_packets(
                 raise RowError("too_large", f"more than {limits.max_packets} video packets (max_packets)")
     except FFmpegError as error:
         trouble = f"reading stops after {len(packets)} packets: {error.strerror}"
+    except IndexError:
+        pass  # at the end PyAV 18 also flushes streams that appeared while reading, and does not know them
     while packets and packets[-1].is_corrupt:
         packets.pop()
         trouble = trouble or "the last packet is cut off"

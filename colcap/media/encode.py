@@ -57,6 +57,11 @@ class EncodedWindow:
         times = [self._time(index) for index in range(len(part) + 1)]
         self._durations = {at: after - at for at, after in pairwise(times)}
 
+    @property
+    def encoder(self) -> str:
+        """The encoder and its options."""
+        return f"libx264 {OPTIONS}"
+
     def add(self, index: int, frame: VideoFrame) -> None:
         """Encode a frame; the first one decides on size and colours."""
         stream = self._stream or self._start(frame)

@@ -50,6 +50,11 @@ class PreviewProduct:
         self._packets: dict[int, Packet[VideoStream]] = {}
         self._warnings: list[str] = []
 
+    @property
+    def encoder(self) -> str:
+        """The encoder and its options."""
+        return f"libwebp {self._options()}"
+
     def add(self, index: int, frame: VideoFrame) -> None:
         """Scale and encode a frame; the first one decides on the size."""
         stream = self._stream or self._start(frame)

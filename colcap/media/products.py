@@ -22,6 +22,10 @@ class Product(Protocol[T_co]):
     indices: set[int]
     """Frames it needs, counted from the window's first."""
 
+    @property
+    def encoder(self) -> str:
+        """What makes it, with its options; quoted when that fails."""
+
     def add(self, index: int, frame: VideoFrame) -> None:
         """Take one of them; they come in display order, each once. The frame is shared: leave its pixels alone."""
 
@@ -48,6 +52,7 @@ class Attempt(Generic[T]):
 
     def __init__(self, product: Product[T], start: int, log: Log) -> None:
         self._product: Product[T] | None = product
+        self._encoder = product.encoder
         self._start = start
         self._last = max(product.indices)
         self._log = log
@@ -73,4 +78,4 @@ class Attempt(Generic[T]):
         if isinstance(error, RowError):
             return error
         kind = "too_large" if isinstance(error, MemoryError) else "encode_failed"
-        return media_error(kind, type(self._product).__name__, self._log, error)
+        return media_error(kind, self._encoder, self._log, error)

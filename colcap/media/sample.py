@@ -39,6 +39,11 @@ class SampleProduct:
         self.indices = set(self._chosen)
         self._frames: Frames | None = None
 
+    @property
+    def encoder(self) -> str:
+        """Nothing encodes samples; the scaler makes them."""
+        return f"scaler to {SAMPLE_FORMAT}"
+
     def add(self, index: int, frame: VideoFrame) -> None:
         """Scale a frame into its place; the first one decides on the size."""
         if self._frames is None:

@@ -48,7 +48,7 @@ class MediaPool:
 
     Examples
     --------
-    >>> with MediaPool(1) as pool:  # doctest: +SKIP
+    >>> with MediaPool(1) as pool:
     ...     pool.submit(sum, [1, 2]).result()
     3
     """

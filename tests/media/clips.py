@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
@@ -239,4 +240,26 @@ def sound_only() -> bytes:
         for i in range(25):
             output.mux(stream.encode(_silence(i, 25)))
         output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def with_cover(data: bytes | None) -> bytes:
+    """An mp4 whose first video stream is a cover picture, before a clip's video or alone."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        cover = output.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        sound = output.add_stream("aac", rate=44100) if data is None else None
+        packets = cover.encode(av.VideoFrame(32, 32, "yuvj420p")) + cover.encode(None)
+        if data is not None:
+            with av.open(io.BytesIO(data)) as source:
+                stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
+                for packet in source.demux(video=0):
+                    if packet.size:
+                        packet.stream = stream
+                        packets.append(packet)
+        if sound is not None:
+            packets += sound.encode(_silence(0, 25)) + sound.encode(None)
+        output.mux(packets)
     return file.getvalue()

@@ -9,7 +9,6 @@ from colcap.errors import RowError
 from colcap.media import PreviewSpec, SampleSpec, Wanted, process_clip
 
 WANTED = Wanted(window_size=32, remainder_threshold=16, preview=PreviewSpec(target_height=60), sample=SampleSpec())
-FASTSTART = clips.Made(x264=clips.X264 + "keyint=12", muxer={"movflags": "faststart"})
 
 
 @pytest.mark.parametrize("name", ["h264 fragmented", "h264 mkv", "vp9 webm", "mpeg4 avi", "h264 flv", "mjpeg mkv"])
@@ -77,3 +76,12 @@ def test_libav_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     process_clip(data[: len(data) // 2], Wanted(num_threads=2, preview=PreviewSpec()))
 
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_cover_picture_is_not_the_video() -> None:
+    result = process_clip(clips.with_cover(clips.clip("h264 gop 12")), WANTED)
+
+    assert (result.probe.codec, result.probe.num_frames) == ("h264", 90)
+    with pytest.raises(RowError) as raised:
+        process_clip(clips.with_cover(None), WANTED)
+    assert (raised.value.kind, raised.value.status) == ("no_video", "skipped")

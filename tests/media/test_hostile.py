@@ -170,3 +170,11 @@ def test_a_frame_that_grows_over_the_limit_stops_the_clip() -> None:
 def test_limits_must_be_positive() -> None:
     with pytest.raises(ValueError, match="max_pixels"):
         Limits(max_pixels=0)
+
+
+def test_a_decoder_that_is_not_listed_is_not_run() -> None:
+    data = clips.make(clips.Made("zmbv", "avi", pix_fmt="bgr0"))
+    with pytest.raises(RowError, match="zmbv") as raised:
+        process_clip(data, WANTED)
+
+    assert raised.value.kind == "unsupported"
