@@ -52,11 +52,13 @@ class InstantEngine:
         """Nothing to close."""
 
 
-def make_manifest(folder: Path, name: str, rows: int, distinct: int, size: tuple[int, int], frames: int) -> Path:
+def make_manifest(
+    folder: Path, name: str, rows: int, *, distinct: int, size: tuple[int, int], frames: int, fps: int
+) -> Path:
     """A manifest of `rows` clips over `distinct` files."""
     rng = random.Random(0)
     for index in range(distinct):
-        data = clip([(random_scene(rng), frames)], width=size[0], height=size[1], fps=24, rng=rng)
+        data = clip([(random_scene(rng), frames)], width=size[0], height=size[1], fps=fps, rng=rng)
         (folder / f"{name}-{index}.mp4").write_bytes(data)
     uris = [str(folder / f"{name}-{index % distinct}.mp4") for index in range(rows)]
     path = folder / f"{name}.parquet"
@@ -119,8 +121,8 @@ def main() -> None:
     engine = VllmEngine(resolve("tiny", model_dir=Path("models")), cores=plan_cores().engine)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        large = make_manifest(folder, "large", 40, 4, (1280, 720), 512)
-        small = make_manifest(folder, "small", 1000, 20, (112, 112), 12)
+        large = make_manifest(folder, "large", 40, distinct=4, size=(1280, 720), frames=512, fps=24)
+        small = make_manifest(folder, "small", 600, distinct=20, size=(112, 112), frames=24, fps=2)
         engine_alone(samples_of(small)[:8], engine)  # the first requests warm the engine up
         compare("media is the slower half", large, engine, args.rounds)
         compare("the engine is the slower half", small, engine, args.rounds)

@@ -14,22 +14,24 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from colcap import manifests, store
 from colcap.errors import ColcapError, RowError
-from colcap.runners.plan import MEDIA_TABLES, PREVIEW_TABLES, PartTodo, Plan
+from colcap.runners.part import OpenPart, clip_batches, open_part, window_batches
+from colcap.runners.plan import PartTodo, Plan
 from colcap.runners.progress import Progress
 from colcap.runners.queues import ByteQueue, Cancelled
-from colcap.steps.media import clip_rows, table_rows
+from colcap.steps.media import clip_rows
 
 WINDOWS_IN_FLIGHT: Final = 64
 """Windows given to the engine at once, over all batches: enough that the tail of one overlaps the next."""
+
+ROW_BYTES: Final = 1024
+"""What a window waiting for the engine weighs besides its frames, about."""
 
 WAKE_S: Final = 0.2
 """How often a waiting main thread looks up, in seconds, so that Ctrl-C is heard."""
@@ -73,27 +75,9 @@ class Steps:
     """Stops the engine, so that whoever waits for it comes back."""
 
 
-@dataclass(slots=True)
-class _Part:
-    """A part in hand."""
-
-    todo: PartTodo
-    extras: pl.DataFrame
-    """The manifest's own further columns, by clip_id."""
-    commit: store.PartCommit | None
-    caption_fingerprint: str | None
-    prompts: dict[str, str] = field(default_factory=dict)
-    """Clip id -> the row's own prompt."""
-    num_windows: int = 0
-    complete: bool = False
-    """All windows are known; only captions may still be under way."""
-    captions: list[pl.DataFrame] = field(default_factory=list)
-    num_captions: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class _Task:
-    part: _Part
+    part: OpenPart
     step: Step
     batch: pl.DataFrame
     future: Future[pl.DataFrame]
@@ -111,15 +95,15 @@ class LocalRunner:
         self, plan: Plan, steps: Steps, pool: Pool, progress: Progress, *, num_workers: int, captioners: int
     ) -> None:
         self.plan, self.steps, self.pool, self.progress = plan, steps, pool, progress
-        self._tasks: queue.Queue[_Task | _Part | None] = queue.Queue()
+        self._tasks: queue.Queue[_Task | OpenPart | None] = queue.Queue()
         self._slots = threading.Semaphore(2 * num_workers)
-        self._windows = ByteQueue[tuple[_Part, pl.DataFrame]](max_bytes=plan.config.runtime.max_queue_bytes)
+        self._windows = ByteQueue[tuple[OpenPart, pl.DataFrame]](max_bytes=plan.config.runtime.max_queue_bytes)
         self._captioners = captioners
         self._engine_lock, self._commit_lock = threading.Lock(), threading.Lock()
         self._caption_step: Callable[[pl.DataFrame], pl.DataFrame] | None = None
         self._stop = threading.Event()
         self._error: BaseException | None = None
-        self._in_hand: set[store.PartCommit] = set()
+        self._in_hand: set[OpenPart] = set()
 
     def run(self) -> None:
         """Do everything the plan says."""
@@ -172,12 +156,12 @@ class LocalRunner:
         fresh = {todo.part: todo for todo in self.plan.todo if todo.media}
         stored = [todo for todo in self.plan.todo if not todo.media]
         for todo in stored:
-            self._feed_part(self._open(todo, None), self.steps.windows(todo), _stored_windows(self.plan, todo.part))
+            self._feed_part(self._open(todo, None), self.steps.windows(todo), window_batches(self.plan, todo.part))
         for part, rows in manifests.iter_parts(self.plan.run / manifests.FROZEN, fresh):
-            self._feed_part(self._open(fresh[part], rows), self.steps.media(fresh[part]), _one_by_one(rows))
+            self._feed_part(self._open(fresh[part], rows), self.steps.media(fresh[part]), clip_batches(rows))
         self._tasks.put(None)
 
-    def _feed_part(self, part: _Part, step: Step, batches: Iterator[pl.DataFrame]) -> None:
+    def _feed_part(self, part: OpenPart, step: Step, batches: Iterator[pl.DataFrame]) -> None:
         for batch in batches:
             while not self._slots.acquire(timeout=WAKE_S):
                 if self._stop.is_set():
@@ -187,33 +171,16 @@ class LocalRunner:
             self._tasks.put(_Task(part, step, batch, self.pool.submit(step, batch)))
         self._tasks.put(part)
 
-    def _open(self, todo: PartTodo, rows: pl.DataFrame | None) -> _Part:
-        plan = self.plan
-        extra = manifests.extra_columns(plan.run / manifests.FROZEN)
-        extras = rows if rows is not None else pl.DataFrame(schema={"clip_id": pl.String, **extra})
-        tables = (MEDIA_TABLES if todo.media else ()) + (PREVIEW_TABLES if todo.previews else ())
-        part = _Part(
-            todo, extras.select("clip_id", *extra), self._writers(todo, tables, extra), plan.caption_fingerprint
-        )
-        if "prompt_text" in extra and todo.captions:
-            part.prompts = _prompts(plan, todo.part) if rows is None else _named(rows)
+    def _open(self, todo: PartTodo, rows: pl.DataFrame | None) -> OpenPart:
+        part = open_part(self.plan, todo, rows)
+        self._in_hand.add(part)
         return part
-
-    def _writers(self, todo: PartTodo, tables: tuple[str, ...], extra: pl.Schema) -> store.PartCommit | None:
-        if not tables:
-            return None
-        plan = self.plan
-        prints = {t: plan.media_fingerprint if t in MEDIA_TABLES else plan.preview_fingerprint for t in tables}
-        paths = {table: store.table_dir(plan.run, table) / store.part_name(todo.part) for table in tables}
-        commit = store.PartCommit(plan.run, todo.part, paths, fingerprints=prints, extra=extra)
-        self._in_hand.add(commit)
-        return commit
 
     # ---- collect: results in order -> tables, and windows to caption
 
     def _collect(self) -> None:
         while (item := self._tasks.get()) is not None and not self._stop.is_set():
-            if isinstance(item, _Part):
+            if isinstance(item, OpenPart):
                 self._close_media(item)
             else:
                 self._take(item)
@@ -222,13 +189,10 @@ class LocalRunner:
 
     def _take(self, task: _Task) -> None:
         part, made = task.part, self._result(task)
-        if part.commit:
-            self._append(part, part.commit, made)
         if part.todo.captions:
-            samples = self._with_prompts(part, table_rows(made, "samples"))
-            part.num_windows += samples.height
-            for row in samples.iter_slices(1):
-                self._windows.put((part, row), int(row["frames"].bin.size().sum() or 0) + 1024)
+            for row in part.samples(made).iter_slices(1):
+                self._windows.put((part, row), int(row["frames"].bin.size().sum() or 0) + ROW_BYTES)
+        part.add_media(made.drop("sample", "frames"))
         self._count(part, made)
 
     def _result(self, task: _Task) -> pl.DataFrame:
@@ -241,28 +205,13 @@ class LocalRunner:
             except RowError as error:
                 return task.step.failed(task.batch, error)
 
-    def _append(self, part: _Part, commit: store.PartCommit, made: pl.DataFrame) -> None:
-        for table in commit.tables:
-            if table == "clips":
-                clips = clip_rows(made).join(part.extras, on="clip_id", how="left", maintain_order="left")
-                commit.append(table, clips)
-            else:
-                commit.append(table, table_rows(made, table))
+    def _count(self, part: OpenPart, made: pl.DataFrame) -> None:
+        self.progress.add(clips=int(part.todo.media), windows=made["window"].count())
+        if part.todo.media and made["window"].null_count():
+            self.progress.add_errors(clip_rows(made))
 
-    def _with_prompts(self, part: _Part, samples: pl.DataFrame) -> pl.DataFrame:
-        clip_ids = [window_id.rpartition(":")[0] for window_id in samples["window_id"]]
-        prompts = pl.Series("prompt_text", [part.prompts.get(clip_id) for clip_id in clip_ids], dtype=pl.String)
-        return samples.with_columns(prompts)
-
-    def _count(self, part: _Part, made: pl.DataFrame) -> None:
-        if part.todo.media:
-            self.progress.add_clips(clip_rows(made))
-        self.progress.add(windows=table_rows(made, "windows").height)
-
-    def _close_media(self, part: _Part) -> None:
-        if part.commit:
-            part.commit.commit()
-            self._in_hand.discard(part.commit)
+    def _close_media(self, part: OpenPart) -> None:
+        part.commit_media()
         with self._commit_lock:
             part.complete = True
         self._finish_part(part)
@@ -274,10 +223,9 @@ class LocalRunner:
         step = self._engine()
         while batch := self._windows.take(at_most=batch_size):
             rows = step(pl.concat([window for _, window in batch]))
-            for (part, _), row in zip(batch, rows.iter_slices(1), strict=True):
-                with self._commit_lock:
+            with self._commit_lock:
+                for (part, _), row in zip(batch, rows.iter_slices(1), strict=True):
                     part.captions.append(row)
-                    part.num_captions += 1
             self.progress.add_captions(rows)
             for part in {id(part): part for part, _ in batch}.values():
                 self._finish_part(part)
@@ -289,65 +237,19 @@ class LocalRunner:
                 self.progress.mark_engine_ready()
             return self._caption_step
 
-    def _finish_part(self, part: _Part) -> None:
+    def _finish_part(self, part: OpenPart) -> None:
         """Commit a part's captions once all its windows have theirs."""
         with self._commit_lock:
-            if not part.complete or part.num_captions < part.num_windows or self._stop.is_set():
+            if not part.complete or len(part.captions) < part.num_windows or self._stop.is_set():
                 return
             part.complete = False  # only one thread finishes it
             if part.todo.captions:
-                self._commit_captions(part, part.todo.captions)
+                part.commit_captions()
+            self._in_hand.discard(part)
         self.progress.add(parts=1)
 
-    def _commit_captions(self, part: _Part, attempt: int) -> None:
-        plan, number = self.plan, part.todo.part
-        path = store.table_dir(plan.run, "captions", plan.config.caption_set) / store.part_name(number, attempt)
-        assert part.caption_fingerprint is not None
-        commit = store.PartCommit(
-            plan.run, number, {"captions": path}, fingerprints={"captions": part.caption_fingerprint}
-        )
-        if part.captions:
-            rows = pl.concat(part.captions).with_columns(pl.lit(attempt, pl.Int32).alias("attempt"))
-            commit.append("captions", rows.sort("window_id"))
-        commit.commit()
-        part.captions.clear()
-
     def _drop_unfinished(self) -> None:
-        for commit in self._in_hand:
-            with suppress(OSError):
-                commit.abort()
-
-
-def _one_by_one(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """A clip a batch: a crash or a timeout then costs one row."""
-    columns = [name for name in ("clip_id", "uri", "part", "mp4") if name in rows.columns]
-    return rows.select(columns).iter_slices(1)
-
-
-def _stored_windows(plan: Plan, part: int) -> Iterator[pl.DataFrame]:
-    """A part's windows with their bytes, in order, one at a time; a window whose cut failed has null bytes."""
-    name = store.part_name(part)
-    facts = pl.read_parquet(store.table_dir(plan.run, "windows") / name)
-    blobs = _blobs(store.table_dir(plan.run, "windows_mp4") / name)
-    for row in facts.iter_slices(1):
-        mp4 = next(blobs) if row["status"].item() == "ok" else None
-        yield row.with_columns(pl.Series("mp4", [mp4], dtype=pl.Binary))
-
-
-def _blobs(path: Path) -> Iterator[bytes]:
-    file = pq.ParquetFile(path)
-    for group in range(file.num_row_groups):
-        for blob in file.read_row_group(group, columns=["mp4"])["mp4"]:
-            yield blob.as_py()
-
-
-def _prompts(plan: Plan, part: int) -> dict[str, str]:
-    clips = pl.read_parquet(
-        store.table_dir(plan.run, "clips") / store.part_name(part), columns=["clip_id", "prompt_text"]
-    )
-    return _named(clips)
-
-
-def _named(rows: pl.DataFrame) -> dict[str, str]:
-    there = rows.drop_nulls("prompt_text")
-    return dict(zip(there["clip_id"], there["prompt_text"], strict=True))
+        for part in self._in_hand:
+            if part.commit:
+                with suppress(OSError):
+                    part.commit.abort()

@@ -40,11 +40,6 @@ class Progress:
         with self._lock:
             self.counts.update(counts)
 
-    def add_clips(self, clips: pl.DataFrame) -> None:
-        """Count clips, and those of them that failed."""
-        self.add(clips=clips.height)
-        self._add_errors(clips)
-
     def mark_engine_ready(self) -> None:
         """From now on captions are made."""
         self.engine_ready = time.monotonic()
@@ -52,9 +47,10 @@ class Progress:
     def add_captions(self, captions: pl.DataFrame) -> None:
         """Count captions, and those of them that failed."""
         self.add(captions=captions.height)
-        self._add_errors(captions)
+        self.add_errors(captions)
 
-    def _add_errors(self, rows: pl.DataFrame) -> None:
+    def add_errors(self, rows: pl.DataFrame) -> None:
+        """Count the rows that failed, by kind."""
         with self._lock:
             self.errors.update(rows["error_kind"].drop_nulls().to_list())
 
