@@ -119,18 +119,18 @@ class EngineStats:
     _idle_since: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self) -> None:
-        """Count a request that is now in flight."""
+    def begin(self, count: int = 1) -> None:
+        """Count requests that are now in flight."""
         with self._lock:
             if self._in_flight == 0:
                 self._idle_s += time.monotonic() - self._idle_since
-            self._in_flight += 1
+            self._in_flight += count
 
-    def end(self, *, output_tokens: int = 0) -> None:
-        """Count a request that is answered."""
+    def end(self, count: int = 1, *, output_tokens: int = 0) -> None:
+        """Count requests that are answered."""
         with self._lock:
-            self._in_flight -= 1
-            self.requests_done += 1
+            self._in_flight -= count
+            self.requests_done += count
             self.output_tokens += output_tokens
             if self._in_flight == 0:
                 self._idle_since = time.monotonic()

@@ -7,41 +7,15 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from colcap.engines.host import EngineHost
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
-GOODBYE_S: Final = 5.0
-"""How long an engine on a GPU may take to give its memory back, in seconds; one on a CPU has nothing to give."""
 
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """vLLM, running."""
-
-    llm: AsyncLLM
-    """The front-end, on the event loop of the thread that started it."""
-    host: EngineHost
-    """The engine's process."""
-
-    @property
-    def dead(self) -> bool:
-        """Whether the engine is gone, so that no request can be answered."""
-        return bool(self.llm.errored) or not self.host.is_alive()
-
-    def stop(self, *, patience_s: float) -> None:
-        """Stop the engine's process and the front-end's threads."""
-        self.llm.shutdown(timeout=patience_s)
-        self.host.kill()
-        # vLLM calls it again when the object is collected: at the interpreter's end that prints a traceback.
-        self.llm.shutdown = lambda *_, **__: None
-
-
-def boot(args: Mapping[str, Any], env: Mapping[str, str], host: EngineHost) -> Running:
+def boot(args: Mapping[str, Any], env: Mapping[str, str], host: EngineHost) -> AsyncLLM:
     """Import vLLM and start it on `host`; blocks for some ten seconds, and much longer for large weights.
 
     Raises
@@ -49,7 +23,7 @@ def boot(args: Mapping[str, Any], env: Mapping[str, str], host: EngineHost) -> R
     Exception : whatever vLLM says; `host.last_words()` often says more. The host is then dead.
     """
     try:
-        with _environment(env), _without_collector():
+        with _environment(env), _hushed(), _without_collector():
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.v1.engine.async_llm import AsyncLLM
             from vllm.v1.executor import Executor
@@ -60,11 +34,17 @@ def boot(args: Mapping[str, Any], env: Mapping[str, str], host: EngineHost) -> R
                 # process between spins on a core while it waits: 12 s more to start, and a core less.
                 config.parallel_config.distributed_executor_backend = "uni"
             with host.offered():
-                llm = AsyncLLM(config, Executor.get_class(config), log_stats=False, log_requests=False)
+                return AsyncLLM(config, Executor.get_class(config), log_stats=False, log_requests=False)
     except BaseException:
         host.kill()
         raise
-    return Running(llm, host)
+
+
+def shut_down(llm: AsyncLLM, *, patience_s: float) -> None:
+    """End a front-end and its engine, which may take `patience_s` seconds for that."""
+    llm.shutdown(timeout=patience_s)
+    # vLLM calls it again when the object is collected: at the interpreter's end that prints a traceback.
+    llm.shutdown = lambda *_, **__: None
 
 
 @contextmanager
@@ -73,15 +53,26 @@ def _environment(env: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     for name, value in env.items():
         os.environ.setdefault(name, value)
-    logger = logging.getLogger("vllm")
-    if not logger.handlers:  # without one, logging's last resort prints to the terminal
-        logger.addHandler(logging.NullHandler())
     try:
         yield
     finally:
         for name in set(os.environ) - set(before):
             del os.environ[name]
         os.environ.update(before)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep vLLM's and torch's loggers from the terminal; vLLM's go on to whatever the program's logging does."""
+    vllm, torch = logging.getLogger("vllm"), logging.getLogger("torch")
+    if not vllm.handlers:  # without one, logging's last resort prints to the terminal
+        vllm.addHandler(logging.NullHandler())
+    level = torch.level
+    torch.setLevel(logging.ERROR)  # where torch was imported before, its variable in the environment comes too late
+    try:
+        yield
+    finally:
+        torch.setLevel(level)
 
 
 @contextmanager

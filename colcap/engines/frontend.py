@@ -1,0 +1,173 @@
+"""One life of vLLM: `AsyncLLM` on an event loop of its own thread, its engine in a process of its own.
+
+A second life gets a second loop: what a dead one leaves registered on the first (file descriptors whose numbers
+are given out again) has left requests waiting for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from colcap.engines import options, terms
+from colcap.engines.base import Generation
+from colcap.engines.boot import boot, shut_down
+from colcap.engines.host import EngineHost
+from colcap.engines.room import Room
+from colcap.errors import EngineError, RowError, printable
+
+T = TypeVar("T")
+
+SEND_HOME_S: Final = 1.0
+"""How long requests that nobody waits for any more may take to be taken back, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How vLLM is started."""
+
+    args: Mapping[str, Any]
+    """Of its `AsyncEngineArgs`."""
+    cores: tuple[int, ...] | None
+    """Cores of the engine, which the front-end leaves alone; None where it runs on a GPU."""
+    verbose: bool
+    """Let it write to the terminal."""
+    max_requests_in_flight: int
+    """More than these wait outside."""
+    max_bytes_in_flight: int
+    """More bytes of video than these wait outside."""
+    goodbye_s: float
+    """How long its engine may take to end by itself, in seconds."""
+
+
+class FrontEnd:
+    """Starts in the background; `wait` until it is ready."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._host: EngineHost | None = None
+        self._llm: Any = None
+        self._ids = itertools.count()
+        self._asking: set[asyncio.Task[Any]] = set()
+        self._stopped, self._stopping = False, threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._live, name="vllm front-end", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until the engine is ready, some ten seconds or, for large weights, minutes.
+
+        Raises
+        ------
+        EngineError : it does not start; the message carries the last lines of its process.
+        """
+        try:
+            self._ready.result()
+        except Exception as error:
+            raise EngineError(
+                f"vLLM does not start: {printable(str(error))}\nLast lines of its engine:\n{self.last_words}"
+            ) from error
+
+    @property
+    def last_words(self) -> str:
+        """What the engine's process said last."""
+        words = self._host.last_words() if self._host is not None else ""
+        return printable(words) or "it said nothing"
+
+    def ask(self, prompts: Sequence[dict[str, Any]], params: Any) -> list[Generation | None]:
+        """Answer prompts, in order; None for those that the engine took with it when it died.
+
+        Raises
+        ------
+        EngineError : the front-end was stopped meanwhile.
+        """
+        future = self._submit(self._ask_all(prompts, params))
+        try:
+            return future.result()
+        except CancelledError:
+            raise EngineError("the engine was closed before it had answered") from None
+        finally:
+            future.cancel()  # Ctrl-C: nobody waits for the answers any more
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        if self._stopped:
+            work.close()
+            raise EngineError("the engine is closed")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def stop(self) -> None:
+        """Stop the engine, also one that is still starting; whoever waits for an answer gets an EngineError."""
+        with self._stopping:
+            if self._stopped:
+                return
+            self._stopped = True
+        if not self._ready.done() and self._host is not None:
+            self._host.kill()  # the loop is busy starting it and hears nothing else
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(2 * self._launch.goodbye_s + 10)
+
+    # ---- on the loop's thread
+
+    def _live(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        cores, verbose = self._launch.cores, self._launch.verbose
+        os.sched_setaffinity(0, options.outside(cores))  # this thread and those that vLLM starts from it
+        try:
+            self._host = EngineHost(env=options.engine_env(cores, verbose=verbose), cores=cores, verbose=verbose)
+            self._room = Room(self._launch.max_requests_in_flight, self._launch.max_bytes_in_flight)
+            self._llm = boot(self._launch.args, options.frontend_env(verbose=verbose), self._host)
+        except BaseException as error:
+            self._ready.set_exception(error)
+        else:
+            self._ready.set_result(None)
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._end())
+        self._loop.close()
+
+    async def _end(self) -> None:
+        for task in self._asking:
+            task.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=SEND_HOME_S)
+        if self._llm is not None:
+            # On its own loop: from elsewhere vLLM leaves its sockets to a loop that no longer runs, and then the
+            # interpreter never ends, waiting for them.
+            shut_down(self._llm, patience_s=self._launch.goodbye_s)
+            await asyncio.sleep(0)
+        if self._host is not None:
+            self._host.kill()
+
+    async def _ask_all(self, prompts: Sequence[dict[str, Any]], params: Any) -> list[Generation | None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._asking.add(task)
+        try:
+            return await asyncio.gather(*(self._ask(prompt, params) for prompt in prompts))
+        finally:
+            self._asking.discard(task)
+
+    async def _ask(self, prompt: dict[str, Any], params: Any) -> Generation | None:
+        async with self._room.taken(terms.num_bytes(prompt)):
+            for last_try in (False, True):
+                try:
+                    output = await terms.generate(self._llm, prompt, params.clone(), f"colcap-{next(self._ids)}")
+                except RowError as error:
+                    return Generation(error=error)
+                except Exception as error:
+                    return None if self._dead else Generation(error=terms.row_error(error))
+                # Its two caches of videos can drift apart; vLLM then answers "error" and wants to be asked again.
+                if output.outputs[0].finish_reason != "error" or last_try:
+                    break
+        return terms.generation(output)
+
+    @property
+    def _dead(self) -> bool:
+        assert self._host is not None
+        return bool(self._llm.errored) or not self._host.is_alive()

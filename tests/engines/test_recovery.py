@@ -1,0 +1,84 @@
+"""An engine that dies is started again once, and then the run hears of it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+from tiny_windows import windows
+
+from colcap.engines.base import Request, Sampling
+from colcap.engines.vllm import VllmEngine
+from colcap.errors import EngineError
+from colcap.models.tiny.scenes import caption
+from colcap.models.weights import ResolvedModel
+
+
+def engine_processes(of: int | None = None) -> list[psutil.Process]:
+    children = psutil.Process(of).children(recursive=True)
+    return [
+        child for child in children if "EngineCore" in (line := " ".join(child.cmdline())) or "engines.host" in line
+    ]
+
+
+@pytest.mark.slow
+def test_an_engine_that_is_killed(tiny: ResolvedModel) -> None:
+    others = set(engine_processes())
+    engine = VllmEngine(tiny)
+    videos, scenes = windows(48)
+    requests = [Request("Describe the video.", video=video) for video in videos]
+    [first] = set(engine_processes()) - others
+
+    killer = threading.Timer(0.3, first.send_signal, (signal.SIGKILL,))
+    killer.start()
+    result = engine.generate(requests, Sampling())
+
+    assert sum(a.text == caption(s) for a, s in zip(result, scenes, strict=True)) >= 0.9 * len(scenes)
+    assert not first.is_running()
+    [second] = set(engine_processes()) - others
+
+    second.send_signal(signal.SIGKILL)
+    with pytest.raises(EngineError, match="died, and again after a restart"):
+        engine.generate(requests[:1], Sampling())
+    with pytest.raises(EngineError, match="died, and again after a restart"):
+        engine.generate(requests[:1], Sampling())
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.generate(requests[:1], Sampling())
+    assert set(engine_processes()) <= others
+    engine.close()
+
+
+def test_an_engine_that_cannot_start_says_why(tiny: ResolvedModel) -> None:
+    before = set(engine_processes())
+
+    with pytest.raises(EngineError, match="vLLM does not start"):
+        VllmEngine(tiny, engine_kwargs={"max_model_len": 10**9})
+
+    assert set(engine_processes()) <= before
+
+
+def test_closing_sends_waiting_callers_home(tiny: ResolvedModel) -> None:
+    before = set(engine_processes())
+    engine = VllmEngine(tiny)
+    told: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            while True:
+                engine.generate([Request("Describe.")] * 50, Sampling())
+        except EngineError as error:
+            told.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.5)
+    engine.close()
+    waiting.join(10)
+
+    assert not waiting.is_alive()
+    assert len(told) == 1
+    assert set(engine_processes()) <= before
