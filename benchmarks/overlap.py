@@ -2,8 +2,8 @@
 
     python benchmarks/overlap.py [--rounds N]
 
-Two manifests: one whose media work is the slower half (720p, several windows), one of clips so small that the
-engine is. The engine is started once, before anything is timed. The media half is the same run with an engine
+Two manifests: one whose media work is the slower half (720p, two windows), one of clips so small (112x112, 32
+frames, previews at their own height) that the engine is. The engine is started once, before anything is timed. The media half is the same run with an engine
 that answers at once; the engine half is the same requests, ready in memory, in the same batches.
 """
 
@@ -14,10 +14,11 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -33,7 +34,9 @@ from colcap.runners import choices
 from colcap.runners.launch import num_captioners
 from colcap.steps.media import MediaStep, table_rows
 
-PARAMETERS = {"captioning": {"model_variant": "tiny"}}
+TINY = {"model_variant": "tiny"}
+LARGE = {"captioning": TINY}
+SMALL = {"captioning": TINY, "preview": {"target_height": 112}}
 
 
 class InstantEngine:
@@ -73,9 +76,9 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def samples_of(manifest: Path) -> list[pl.DataFrame]:
+def samples_of(manifest: Path, parameters: Mapping[str, Any]) -> list[pl.DataFrame]:
     """Every window's frames, in memory, in batches as a run would take them."""
-    config = parse(PARAMETERS)
+    config = parse(parameters)
     wanted = choices.wanted(config, choices.resolve_model(config), cut=True, preview=False, sample=True)
     step = MediaStep(wanted, media.Limits(), ClipReader(max_bytes=1 << 30))
     made = [table_rows(step(clip_row), "samples") for clip_row in _clips(manifest).iter_slices(1)]
@@ -86,25 +89,25 @@ def _clips(manifest: Path) -> pl.DataFrame:
     return pl.read_parquet(manifest).with_columns(pl.lit(0, pl.Int32).alias("part"))
 
 
-def engine_alone(batches: Sequence[pl.DataFrame], engine: Engine) -> float:
+def engine_alone(batches: Sequence[pl.DataFrame], parameters: Mapping[str, Any], engine: Engine) -> float:
     """Wall seconds of the captions, given straight to the engine."""
-    config = parse(PARAMETERS)
+    config = parse(parameters)
     step = choices.caption_step(config, choices.resolve_model(config), engine)
     with ThreadPoolExecutor(num_captioners(config)) as threads:
         return seconds(lambda: list(threads.map(step, batches)))
 
 
-def compare(name: str, manifest: Path, engine: Engine, rounds: int) -> None:
+def compare(name: str, manifest: Path, parameters: Mapping[str, Any], engine: Engine, rounds: int) -> None:
     """Interleave the whole with its halves and print the ratio."""
-    batches = samples_of(manifest)
+    batches = samples_of(manifest, parameters)
     times: dict[str, list[float]] = {"run": [], "media alone": [], "engine alone": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            whole = partial(colcap.run, manifest, Path(folder) / "whole", engine=engine, **PARAMETERS)
-            media_only = partial(colcap.run, manifest, Path(folder) / "media", engine=InstantEngine(), **PARAMETERS)
+            whole = partial(colcap.run, manifest, Path(folder) / "whole", engine=engine, **parameters)
+            media_only = partial(colcap.run, manifest, Path(folder) / "media", engine=InstantEngine(), **parameters)
             times["run"].append(seconds(whole))
             times["media alone"].append(seconds(media_only))
-        times["engine alone"].append(engine_alone(batches, engine))
+        times["engine alone"].append(engine_alone(batches, parameters, engine))
     medians = {half: statistics.median(values) for half, values in times.items()}
     slower = max(("media alone", "engine alone"), key=medians.__getitem__)
     told = ", ".join(f"{half} {value:.1f} s" for half, value in medians.items())
@@ -122,10 +125,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         large = make_manifest(folder, "large", 40, distinct=4, size=(1280, 720), frames=512, fps=24)
-        small = make_manifest(folder, "small", 600, distinct=20, size=(112, 112), frames=24, fps=2)
-        engine_alone(samples_of(small)[:8], engine)  # the first requests warm the engine up
-        compare("media is the slower half", large, engine, args.rounds)
-        compare("the engine is the slower half", small, engine, args.rounds)
+        small = make_manifest(folder, "small", 1200, distinct=1200, size=(112, 112), frames=32, fps=4)
+        engine_alone(samples_of(small, SMALL)[:8], SMALL, engine)  # the first requests warm the engine up
+        compare("media is the slower half", large, LARGE, engine, args.rounds)
+        compare("the engine is the slower half", small, SMALL, engine, args.rounds)
     engine.close()
 
 

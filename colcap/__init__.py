@@ -5,9 +5,16 @@
 >>> colcap.windows(clips).collect()  # doctest: +SKIP
 """
 
-from colcap.api import Run, captions, connect, enhance, manifest, open, previews, run, windows
-from colcap.config import Config
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from colcap.errors import ColcapError
+
+if TYPE_CHECKING:
+    from colcap.api import Run, captions, connect, enhance, manifest, open, previews, run, windows
+    from colcap.config import Config
 
 __all__ = [
     "ColcapError",
@@ -22,3 +29,14 @@ __all__ = [
     "run",
     "windows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public verbs when they are first used: media workers import this package and need none of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("colcap.config" if name == "Config" else "colcap.api"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
