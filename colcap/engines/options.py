@@ -16,17 +16,18 @@ MMCACHE_GB: Final = 4
 """The engine's cache of videos it has seen: the second pass over a window finds it there."""
 
 CPU_KVCACHE_BYTES: Final = 4 << 30
-"""For a model of billions of parameters on the CPU: 73,000 tokens of Qwen2.5-VL-7B."""
+"""Most a CPU engine takes for its key-value cache, unless one request of full length needs more."""
 
-TINY_KVCACHE_BYTES: Final = 128 << 20
-"""131,072 tokens of the embedded model. vLLM zeroes it at the start, which takes 2.9 s a GB."""
+CPU_FULL_REQUESTS: Final = 16
+"""Requests of full length that cache is made for. vLLM zeroes it at the start, which takes 2.9 s a GB."""
 
 SILENCE: Final = {
     "VLLM_CONFIGURE_LOGGING": "0",
     "TORCH_LOGS": "-all",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "TRANSFORMERS_VERBOSITY": "error",
 }
-"""vLLM and torch then leave logging to us, and say no more than errors by themselves."""
+"""vLLM, torch and transformers then leave logging to us, and say no more than errors by themselves."""
 
 
 def engine_args(
@@ -49,7 +50,8 @@ def engine_args(
     >>> engine_args(tiny, **flags, overrides={"seed": 1})["max_model_len"]
     8192
     """
-    length = min(MAX_MODEL_LEN, _max_positions(model))
+    text = _text_config(model)
+    length = min(MAX_MODEL_LEN, int(text.get("max_position_embeddings", MAX_MODEL_LEN)))
     args: dict[str, Any] = {
         "model": str(model.path),
         "dtype": "bfloat16",
@@ -58,7 +60,7 @@ def engine_args(
         "max_num_batched_tokens": length,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
-        **(_gpu_args(fp8=fp8) if on_gpu else _cpu_args(model)),
+        **(_gpu_args(fp8=fp8) if on_gpu else _cpu_args(text, length)),
     }
     if model.family != "text":
         args |= _vision_args(disable_mmcache=disable_mmcache, model_does_preprocess=model_does_preprocess)
@@ -69,27 +71,40 @@ def _gpu_args(*, fp8: bool) -> dict[str, Any]:
     return {"gpu_memory_utilization": 0.85, **({"quantization": "fp8"} if fp8 else {})}
 
 
-def _cpu_args(model: ResolvedModel) -> dict[str, Any]:
+def _cpu_args(text: Mapping[str, Any], length: int) -> dict[str, Any]:
+    full = length * _kv_bytes_per_token(text)
     return {
         "enforce_eager": True,  # compiling costs 10 to 30 s at the start and was no faster afterwards
-        "kv_cache_memory_bytes": TINY_KVCACHE_BYTES if model.is_tiny else CPU_KVCACHE_BYTES,
+        "kv_cache_memory_bytes": max(full, min(CPU_KVCACHE_BYTES, CPU_FULL_REQUESTS * full)),
         "max_num_seqs": 64,
+        "skip_mm_profiling": True,  # it is there to leave room on a GPU
     }
+
+
+def _kv_bytes_per_token(text: Mapping[str, Any]) -> int:
+    """Bytes of keys and values, in bfloat16.
+
+    >>> _kv_bytes_per_token({"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+    ...                      "hidden_size": 3584})
+    57344
+    """
+    heads = int(text["num_attention_heads"])
+    head_dim = int(text.get("head_dim") or text["hidden_size"] // heads)
+    return 2 * int(text["num_hidden_layers"]) * int(text.get("num_key_value_heads", heads)) * head_dim * 2
 
 
 def _vision_args(*, disable_mmcache: bool, model_does_preprocess: bool) -> dict[str, Any]:
     return {
         "limit_mm_per_prompt": {"image": 0, "video": 1},
         "mm_processor_cache_gb": 0 if disable_mmcache else MMCACHE_GB,
-        "skip_mm_profiling": True,
         **({} if model_does_preprocess else {"mm_processor_kwargs": {"do_resize": False}}),
     }
 
 
-def _max_positions(model: ResolvedModel) -> int:
+def _text_config(model: ResolvedModel) -> dict[str, Any]:
+    """The language model's part of config.json; older configs have it at the top level."""
     config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
-    text = config.get("text_config", config)
-    return int(text.get("max_position_embeddings", MAX_MODEL_LEN))
+    return dict(config.get("text_config", config))
 
 
 def frontend_env(*, verbose: bool) -> dict[str, str]:

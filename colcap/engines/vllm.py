@@ -104,8 +104,8 @@ class VllmEngine:
         self._front = FrontEnd(self._launch)
         atexit.register(self.close)
         try:
-            self._encoder = ChatEncoder(model.path)
             self._front.wait()
+            self._encoder = ChatEncoder(model.path)
         except BaseException:  # Ctrl-C among them
             self.close()
             raise
