@@ -163,6 +163,17 @@ class Run:
 
         return ask(self.path, query, params=dict(params or {}), blobs=blobs)
 
+    def qa(self, *, thresholds: Mapping[str, int] | None = None) -> pl.DataFrame:
+        """What every check of the captions finds, against its threshold; see `qa.quality.quality`.
+
+        Raises
+        ------
+        QueryError : a threshold for something that is not a check.
+        """
+        from colcap.qa.quality import quality
+
+        return quality(self.path, thresholds=thresholds)
+
 
 def enhance(
     run: str | os.PathLike[str], *, console: Console | None = None, caption_set: str = "default", **parameters: Any

@@ -16,6 +16,14 @@ from colcap.errors import ColcapError, ManifestError, printable
 from colcap.flags import SectionedCommand, enhancement_flags, parameter_flags, parameters
 
 EXISTING_RUN = click.argument("run", type=click.Path(path_type=Path))
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="How to print the rows; parquet goes to standard output as bytes.",
+)
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -163,14 +171,7 @@ def check(run: Path, verify: bool) -> None:
 @EXISTING_RUN
 @click.argument("query")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A named query's parameter.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json", "parquet"]),
-    default="table",
-    show_default=True,
-    help="How to print the rows; parquet goes to standard output as bytes.",
-)
+@FORMAT
 @click.option("--blobs", is_flag=True, help="Also show the tables windows_mp4 and previews_webp.")
 def sql(run: Path, query: str, params: tuple[str, ...], form: str, blobs: bool) -> None:
     """Ask the tables of RUN. QUERY is one SELECT, or @NAME for a query that comes with colcap (@ lists them).
@@ -184,6 +185,34 @@ def sql(run: Path, query: str, params: tuple[str, ...], form: str, blobs: bool) 
 
     pairs = dict(_pair(param) for param in params)
     print_frame(api.open(run).sql(query, params=pairs, blobs=blobs), form, out)
+
+
+@cli.command()
+@EXISTING_RUN
+@click.option("--strict", is_flag=True, help="Exit with 1 where a check found more than its threshold.")
+@click.option("--threshold", "pairs", multiple=True, metavar="CHECK=N", help="How much a check may find.")
+@FORMAT
+def qa(run: Path, strict: bool, pairs: tuple[str, ...], form: str) -> None:
+    """Check the captions of RUN: cut off, repeating, duplicates, failures, … One row a check.
+
+    Each row has the query behind it, which shows what was found.
+    """
+    from colcap import api
+    from colcap.printing import print_frame
+
+    found = api.open(run).qa(thresholds=dict(_count(pair) for pair in pairs))
+    print_frame(found.drop("looks_for") if form == "table" else found, form, out)
+    for name, why in found.filter(found["found"].is_null()).select("check", "looks_for").iter_rows():
+        err.print(_markup_free(printable(f"{name}: {why}")))
+    if strict and not found["passed"].all():
+        sys.exit(1)
+
+
+def _count(pair: str) -> tuple[str, int]:
+    name, _, value = pair.partition("=")
+    if not value.isdecimal():
+        raise click.BadParameter(f"{pair!r} is not CHECK=N", param_hint="--threshold")
+    return name, int(value)
 
 
 def _pair(param: str) -> tuple[str, str]:

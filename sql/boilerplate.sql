@@ -1,5 +1,6 @@
 -- Openings that many captions share: habits of the model rather than facts of the clip.
 -- kind = check
+-- threshold = 0 : rows
 -- param caption_set = "" : only this caption set; all where empty
 -- param words = 6 : words in an opening
 -- param min_share = 0.2 : smallest share of a caption set's captions that is suspicious, 0 to 1

@@ -1,5 +1,6 @@
 -- The same caption, word for word, in several clips.
 -- kind = check
+-- threshold = 0 : windows
 -- param caption_set = "" : only this caption set; all where empty
 -- param min_clips = 2 : fewest clips that are suspicious
 select

@@ -1,5 +1,5 @@
 -- What went wrong, by table and kind, with one example each. Skipped rows (too short, no video) are counted too.
--- kind = check
+-- kind = report
 -- param skipped = true : count skipped rows as well
 with failed as (
     select 1 as place, 'clips' as table_name, clip_id as id, status, error_kind, error from clips

@@ -1,5 +1,6 @@
 -- Captions that are suspiciously short or long.
 -- kind = check
+-- threshold = 0 : rows
 -- param caption_set = "" : only this caption set; all where empty
 -- param min_chars = 20 : shortest caption that is not suspicious
 -- param max_chars = 4000 : longest caption that is not suspicious

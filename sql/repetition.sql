@@ -1,5 +1,6 @@
 -- Captions that repeat themselves: the share of their word groups that occurred before in the same caption.
 -- kind = check
+-- threshold = 0 : rows
 -- param caption_set = "" : only this caption set; all where empty
 -- param n = 3 : words in a group
 -- param min_ratio = 0.3 : smallest share that is suspicious, 0 to 1

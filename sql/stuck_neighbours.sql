@@ -1,5 +1,6 @@
 -- Windows of one clip, one after the other, with the same caption: either nothing happened or the model is stuck.
 -- kind = check
+-- threshold = 0 : windows
 -- param caption_set = "" : only this caption set; all where empty
 -- param min_windows = 2 : fewest windows in a row that are suspicious
 with placed as (

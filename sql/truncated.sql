@@ -1,5 +1,6 @@
 -- Captions that were cut off: the model had more to say than its token limit allowed.
 -- kind = check
+-- threshold = 0 : rows
 -- param caption_set = "" : only this caption set; all where empty
 -- param min_tokens = 0 : only captions of at least this many output tokens
 -- param unfinished = false : also captions that stopped by themselves but do not end like a sentence

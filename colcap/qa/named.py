@@ -4,10 +4,12 @@ A file starts with comment lines, then has one SELECT:
 
     -- What it answers, in plain words.
     -- kind = check
+    -- threshold = 0 : rows
     -- param min_chars = 20 : shortest caption that is not suspicious
     select … where length(caption) < $min_chars
 
-`kind` is `check` (every row is something to look at) or `report`. A default is JSON: 20, 0.5, true, "text".
+`kind` is `check` (every row is something to look at) or `report`. A check's threshold is how much it may find: of the
+rows of its answer (`rows`), or of the sum of a column of its answer. A default is JSON: 20, 0.5, true, "text".
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +33,7 @@ _FOLDERS: Final = (_PACKAGE / "sql", _PACKAGE.parent / "sql")
 """Where a wheel has them, and where a checkout has them."""
 
 _KIND: Final = re.compile(r"kind = (check|report)")
+_THRESHOLD: Final = re.compile(r"threshold = (\d+) : (\w+)")
 _PARAM: Final = re.compile(r"param (\w+) = (.+?) : (.+)")
 
 
@@ -63,6 +67,16 @@ _KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number"
 
 
 @dataclass(frozen=True, slots=True)
+class Threshold:
+    """How much a check may find."""
+
+    most: int
+    """More than this is too much."""
+    unit: str
+    """What is counted: `rows` of the answer, or the column of the answer that is summed."""
+
+
+@dataclass(frozen=True, slots=True)
 class NamedQuery:
     """A query with a name."""
 
@@ -70,12 +84,17 @@ class NamedQuery:
     """What follows the `@`."""
     title: str
     """What it answers."""
-    is_check: bool
-    """Every row of its answer is something to look at."""
+    threshold: Threshold | None
+    """How much it may find where it is a check; None for a report."""
     params: tuple[Param, ...]
     """All have defaults."""
     sql: str = field(repr=False)
     """One SELECT."""
+
+    @property
+    def is_check(self) -> bool:
+        """Every row of its answer is something to look at."""
+        return self.threshold is not None
 
     def bind(self, given: Mapping[str, object]) -> dict[str, object]:
         """Return a value for every parameter.
@@ -137,11 +156,19 @@ def parse(name: str, text: str) -> NamedQuery:
     3
     """
     lines = text.splitlines()
-    header = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
+    comments = list(takewhile(lambda line: line.startswith("--"), lines))
+    header = [line.removeprefix("--").strip() for line in comments]
     kinds = [match[1] for line in header if (match := _KIND.fullmatch(line))]
+    thresholds = [Threshold(int(m[1]), m[2]) for line in header if (m := _THRESHOLD.fullmatch(line))]
     params = [Param(m[1], json.loads(m[2]), m[3]) for line in header if (m := _PARAM.fullmatch(line))]
-    title = " ".join(line for line in header if line and not _KIND.fullmatch(line) and not _PARAM.fullmatch(line))
-    sql = "\n".join(line for line in lines if not line.startswith("--")).strip()
+    title = " ".join(line for line in header if line and not _is_setting(line))
+    sql = "\n".join(lines[len(comments) :]).strip()
     if len(kinds) != 1 or not title or not sql:
         raise QueryError(f"{name}.sql: needs a sentence, a kind and a SELECT")
-    return NamedQuery(name, title, kinds[0] == "check", tuple(params), sql)
+    if len(thresholds) != (kinds[0] == "check"):
+        raise QueryError(f"{name}.sql: a check needs a threshold, and nothing else has one")
+    return NamedQuery(name, title, thresholds[0] if thresholds else None, tuple(params), sql)
+
+
+def _is_setting(line: str) -> bool:
+    return any(pattern.fullmatch(line) for pattern in (_KIND, _THRESHOLD, _PARAM))

@@ -135,6 +135,7 @@ def manifest() -> pl.DataFrame:
 def write(run: Path, tables: Mapping[str, pl.DataFrame], *, with_manifest: bool = True) -> Path:
     """Write a run folder."""
     run.mkdir(parents=True, exist_ok=True)
+    (run / "run.toml").touch()
     if with_manifest:
         manifest().write_parquet(run / "manifest.parquet")
     for name, frame in tables.items():

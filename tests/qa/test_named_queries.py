@@ -25,7 +25,7 @@ def test_a_named_query_runs_on_any_run(any_run: Path, name: str) -> None:
     assert result.width > 0
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if named_queries()[name].is_check and name != "errors"])
+@pytest.mark.parametrize("name", [name for name in NAMES if named_queries()[name].is_check and name != "failures"])
 def test_a_check_finds_nothing_in_sound_captions(run: Path, name: str) -> None:
     assert ask(run, f"@{name}").rows() == []
 
@@ -73,6 +73,10 @@ def nothing(run: Path) -> None:
 
 LOOP = "the car turns left and " * 9
 GOOD = "A blue star rises slowly over a plain gray background."
+LONG = (
+    "In the early morning a delivery van stops beside the market hall, its driver unloads two crates of oranges, "
+    "waves, and leaves while rain falls."
+)
 OTHER = "Two green squares shrink on a white background."
 FOUND: dict[str, tuple[str, Edit, dict[str, object], list[str], list[tuple[object, ...]]]] = {
     # what is found: (query, damage, parameters, columns of the answer, its rows)
@@ -98,9 +102,32 @@ FOUND: dict[str, tuple[str, Edit, dict[str, object], list[str], list[tuple[objec
     ),
     "same text in one clip": ("duplicates", say(GOOD, GOOD, OTHER), {}, ["caption"], []),
     "same words": (
-        "near_duplicates", say("A red car, a dog runs.", OTHER, "A dog, a RED car runs!"), {}, ["windows", "wordings"],
-        [(2, 2)],
+        "near_duplicates", say("A red car, a dog runs.", OTHER, "A dog, a RED car runs!"), {},
+        ["similarity", "window_id", "other_window_id"], [(1.0, "b:00000", "a:00000")],
     ),
+    "nearly the same words": (
+        "near_duplicates", say(LONG, OTHER, LONG.replace("two", "three")), {},
+        ["similarity", "caption", "other_caption"], [(0.92, LONG.replace("two", "three"), LONG)],
+    ),
+    "not similar enough": (
+        "near_duplicates", say(LONG, OTHER, LONG.replace("two", "three")), {"min_similarity": "0.93"}, ["caption"], [],
+    ),
+    "similar in one clip": ("near_duplicates", say(LONG, LONG.replace("two", "three"), OTHER), {}, ["caption"], []),
+    "one shorter": (
+        "enhanced_shorter", say(GOOD, OTHER, LONG), {}, ["window_id", "growth"],
+        [("b:00000", 0.35), ("a:00000", 0.926)],
+    ),
+    "none half as long again": (
+        "enhanced_shorter", nothing, {"min_growth": "1.5"}, ["growth"], [(1.429,), (1.429,), (1.429,), (1.429,)],
+    ),
+    "failures": (
+        "failures", nothing, {}, ["table_name", "id", "caption_set", "error_kind", "error"],
+        [
+            ("clips", "gone", None, "unreadable", "no such file"),
+            ("previews", "b:00000", None, "encode_failed", "no room"),
+        ],
+    ),
+    "failures of a kind": ("failures", nothing, {"error_kind": "unreadable"}, ["id"], [("gone",)]),
     "stuck": (
         "stuck_neighbours", say(GOOD, GOOD, OTHER), {}, ["clip_id", "windows", "first_window_id", "start_s", "caption"],
         [("a", 2, "a:00000", 0.0, GOOD)],
@@ -177,6 +204,24 @@ def test_every_query_is_tried() -> None:
     assert {name for name, *_ in FOUND.values()} == set(NAMES)
 
 
+def test_minhash_finds_similar_captions_and_little_else(run: Path) -> None:
+    words = [f"word{number}" for number in range(4000)]
+    texts = [" ".join(words[40 * i : 40 * i + 40]) for i in range(90)]
+    texts += [text.replace(f"word{40 * i} ", "else ") for i, text in enumerate(texts[:45])]
+    names = [f"{'ad'[i >= 90]}:{i:05d}" for i in range(len(texts))]
+    windows = [
+        {"window_id": name, "clip_id": name[0], "window_index": i, "status": "ok"} for i, name in enumerate(names)
+    ]
+    qa_runs.write_part(run / qa_runs.path("windows", 0), qa_runs.rows("windows", windows))
+    qa_runs.write_part(run / qa_runs.path("captions", 0), qa_runs.captions(list(zip(names, texts, strict=True))))
+
+    result = ask(run, "@near_duplicates")
+
+    found = set(result.select("other_window_id", "window_id").iter_rows())
+    assert found <= {(names[i], names[90 + i]) for i in range(45)}
+    assert len(found) >= 43
+
+
 def test_the_list_of_queries(run: Path) -> None:
     result = ask(run, "@")
 
@@ -213,4 +258,12 @@ def test_a_wrong_call_is_told(run: Path, sql: str, params: dict[str, str], expec
 )
 def test_a_file_without_its_header_is_refused(text: str) -> None:
     with pytest.raises(QueryError, match="needs a sentence, a kind and a SELECT"):
+        parse("x", text)
+
+
+@pytest.mark.parametrize(
+    "text", ["-- T.\n-- kind = check\nselect 1", "-- T.\n-- kind = report\n-- threshold = 0 : rows\nselect 1"]
+)
+def test_checks_alone_have_a_threshold(text: str) -> None:
+    with pytest.raises(QueryError, match="a check needs a threshold, and nothing else has one"):
         parse("x", text)

@@ -242,4 +242,4 @@ def test_control_characters_of_an_error_do_not_reach_the_terminal(run: Path) -> 
 
 
 def test_the_fixture_builder_is_sound(run: Path) -> None:
-    assert len(state(run)) == len(qa_runs.full()) + 1
+    assert len(state(run)) == len(qa_runs.full()) + 2  # manifest.parquet, run.toml
