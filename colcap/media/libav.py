@@ -82,8 +82,9 @@ def media_error(kind: str, text: str, log: Sequence[tuple[int, str, str]] = (), 
     'no frame decodes; libav: [h264] no frame!'
     """
     lines = list(dict.fromkeys(f"[{name}] {line.strip()}" for _, name, line in log))[-MAX_LOG_LINES:]
-    parts = [text, *([str(error)] if error is not None else []), *(["libav: " + " | ".join(lines)] if lines else [])]
-    return RowError(kind, "; ".join(parts))
+    reason = getattr(error, "strerror", None) or (str(error) if error is not None else None)
+    said = "libav: " + " | ".join(lines) if lines else None
+    return RowError(kind, "; ".join(part for part in (text, reason, said) if part))
 
 
 def open_clip(data: bytes, limits: Limits, log: Log, *, probe: bool = True) -> InputContainer:

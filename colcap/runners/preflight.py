@@ -25,23 +25,26 @@ SPARE_BYTES: Final = 64 << 20
 
 
 def check_encoders(config: Config) -> None:
-    """Refuse to start where FFmpeg, as PyAV brings it, lacks an encoder the run needs.
+    """Refuse to start where an encoder that the run needs is missing. Raises ColcapError."""
+    require_encoder("libx264", "windows of codecs that mp4 cannot carry")
+    if config.generate_previews:
+        require_encoder("libwebp", "previews")
+
+
+def require_encoder(name: str, use: str) -> None:
+    """Refuse to go on without one of FFmpeg's encoders, as PyAV brings them.
 
     Raises
     ------
-    ColcapError : names the encoder and what needs it.
+    ColcapError : names the encoder, what needs it, and how to get it.
     """
-    needed = {"libx264": "windows of codecs that mp4 cannot carry"}
-    if config.generate_previews:
-        needed["libwebp"] = "previews"
-    for name, use in needed.items():
-        try:
-            av.Codec(name, "w")
-        except av.codec.codec.UnknownCodecError:
-            raise ColcapError(
-                f"the encoder {name} is missing, and {use} need it: this PyAV ({av.__version__}) was built without it. "
-                "Install PyAV's own wheel: pip install --force-reinstall --only-binary av av"
-            ) from None
+    try:
+        av.Codec(name, "w")
+    except av.codec.codec.UnknownCodecError:
+        raise ColcapError(
+            f"the encoder {name} is missing, and {use} need it: this PyAV ({av.__version__}) was built without it. "
+            "Install PyAV's own wheel: pip install --force-reinstall --only-binary av av"
+        ) from None
 
 
 def check_disk(plan: Plan) -> None:

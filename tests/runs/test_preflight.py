@@ -1,0 +1,47 @@
+"""What must be there before the first clip is read: a run that cannot end well does not start."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import colcap
+from colcap.errors import ColcapError
+from colcap.runners.preflight import require_encoder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small disk here: {mounted.stderr.decode()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_too_little_disk_is_told_before_any_clip_is_read(manifest: Path, small_disk: Path) -> None:
+    with pytest.raises(ColcapError, match="GB are free") as refused:
+        colcap.run(manifest, small_disk / "out", generate_captions=False)
+
+    assert "will write about" in str(refused.value)
+    assert not list(small_disk.rglob("part-*"))
+
+
+def test_a_missing_encoder_is_named_with_what_needs_it() -> None:
+    with pytest.raises(ColcapError, match="libnothing is missing, and previews need it"):
+        require_encoder("libnothing", "previews")
+
+
+def test_a_folder_that_cannot_be_written_is_told(manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(ColcapError, match="cannot write there"):
+        colcap.run(manifest, tmp_path / "file" / "out", generate_captions=False)
