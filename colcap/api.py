@@ -163,6 +163,17 @@ class Run:
 
         return ask(self.path, query, params=dict(params or {}), blobs=blobs)
 
+    def search(self, words: str, *, limit: int = 20) -> pl.DataFrame:
+        """Captions that have all the words, the best first; see `qa.search.search`.
+
+        Raises
+        ------
+        QueryError : there is no word to look for.
+        """
+        from colcap.qa.search import search
+
+        return search(self.path, words, limit=limit).rows
+
     def qa(self, *, thresholds: Mapping[str, int] | None = None) -> pl.DataFrame:
         """What every check of the captions finds, against its threshold; see `qa.quality.quality`.
 

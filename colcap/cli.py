@@ -189,6 +189,29 @@ def sql(run: Path, query: str, params: tuple[str, ...], form: str, blobs: bool) 
 
 @cli.command()
 @EXISTING_RUN
+@click.argument("words", nargs=-1, required=True)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows at most.")
+@FORMAT
+def search(run: Path, words: tuple[str, ...], limit: int, form: str) -> None:
+    """Find captions of RUN that have all the WORDS, in themselves or in their enhancement; the best first.
+
+    \b
+      colcap search out red circle
+      colcap search out '"moves left" circle'     a phrase and a word
+
+    The index is kept in RUN/.search and brought up to date first.
+    """
+    from colcap import api
+    from colcap.printing import print_frame
+    from colcap.qa.search import search as find_captions
+
+    found = find_captions(api.open(run).path, " ".join(words), limit=limit)
+    print_frame(found.rows, form, out)
+    err.print(f"{found.rows.height:,} of {found.hits:,} captions that match")
+
+
+@cli.command()
+@EXISTING_RUN
 @click.option("--strict", is_flag=True, help="Exit with 1 where a check found more than its threshold.")
 @click.option("--threshold", "pairs", multiple=True, metavar="CHECK=N", help="How much a check may find.")
 @FORMAT
