@@ -35,9 +35,8 @@ def main(captions: int) -> None:
         print(f"{captions:,} captions in {captions // PER_PART:,} parts, {texts / 1e6:.0f} MB of text")
         seconds = timed(run, "w7x")
         size = (run / FOLDER / FILE).stat().st_size
-        print(
-            f"build {seconds:.1f} s ({captions / seconds:,.0f} captions/s), {size / 1e6:.0f} MB, {size / texts:.1f}x the text"
-        )
+        built = f"{seconds:.1f} s, {captions / seconds:,.0f} captions/s"
+        print(f"build {built}; {size / 1e6:.0f} MB, {size / texts:.1f}x the text")
         write_part(run, 0, rng)
         print(f"one part of {PER_PART:,} changed: {timed(run, 'w7x'):.2f} s with its refresh")
         report(run, rng, captions)
