@@ -28,6 +28,8 @@ def boot(args: Mapping[str, Any], env: Mapping[str, str], host: EngineHost) -> A
             from vllm.v1.engine.async_llm import AsyncLLM
             from vllm.v1.executor import Executor
 
+            if not host.is_alive():  # it failed in its imports, or was killed by someone who could not wait
+                raise RuntimeError(f"the engine's process ended with exit code {host.exitcode}")
             config = AsyncEngineArgs(**args).create_engine_config()
             if config.device_config.device_type == "cpu" and config.parallel_config.world_size == 1:
                 # vLLM puts a lone CPU worker in a process of its own, only to set its OpenMP variables, and the

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.reduction import ForkingPickler
@@ -61,6 +62,7 @@ class EngineHost:
         if self._process.stdout is not None:
             threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
         self.sentinel = os.pidfd_open(self._process.pid)
+        weakref.finalize(self, os.close, self.sentinel)  # not in `kill`: vLLM may still be watching it
         self._job: bytes | None = None
 
     def _listen(self, stream: IO[bytes]) -> None:
@@ -136,8 +138,6 @@ class EngineHost:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
-        with suppress(OSError):
-            os.close(self.sentinel)
 
 
 def main(parent: int, cores: Sequence[int]) -> None:

@@ -24,7 +24,6 @@ def engine_processes(of: int | None = None) -> list[psutil.Process]:
     ]
 
 
-@pytest.mark.slow
 def test_an_engine_that_is_killed(tiny: ResolvedModel) -> None:
     others = set(engine_processes())
     engine = VllmEngine(tiny)

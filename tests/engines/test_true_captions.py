@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
 import pytest
 from tiny_windows import windows
 
 from colcap import prompts
 from colcap.engines.base import Engine, Generation, Request, Sampling
-from colcap.models.tiny.scenes import caption, enhanced, refined
+from colcap.models.tiny.scenes import Scene, caption, enhanced, random_scene, refined
 
 COUNT = 60
 
@@ -39,10 +42,12 @@ def test_refined_captions(tiny_engine: Engine, variant: str) -> None:
     assert share_right(result, [refined(scene) for scene in scenes]) >= 0.95
 
 
+@pytest.mark.parametrize("first", [caption, refined])
 @pytest.mark.parametrize("variant", prompts.variants("enhance"))
-def test_enhanced_captions(tiny_engine: Engine, variant: str) -> None:
-    _, scenes = windows(COUNT)
-    requests = [Request(caption(scene), system=prompts.load(variant, "enhance")) for scene in scenes]
+def test_enhanced_captions(tiny_engine: Engine, variant: str, first: Callable[[Scene], str]) -> None:
+    rng = random.Random(variant)
+    scenes = [random_scene(rng) for _ in range(100)]
+    requests = [Request(first(scene), system=prompts.load(variant, "enhance")) for scene in scenes]
 
     result = tiny_engine.generate(requests, Sampling())
 
