@@ -3,8 +3,9 @@
     python benchmarks/overlap.py [--rounds N]
 
 Two manifests: one whose media work is the slower half (720p, two windows), one of clips so small (112x112, 32
-frames, previews at their own height) that the engine is. The engine is started once, before anything is timed. The media half is the same run with an engine
-that answers at once; the engine half is the same requests, ready in memory, in the same batches.
+frames, previews at their own height) that the engine is. The engine is started once, before anything is timed. The
+media half is the same run with an engine that answers at once; the engine half is the same requests, ready in
+memory, in the same batches.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -80,8 +82,10 @@ def _write_previews(run: api.Run, folder: Path) -> int:
 
 def _next_commands(folder: Path) -> list[str]:
     run = folder / "run"
+    colcap = "colcap" if shutil.which("colcap") else sys.argv[0]  # made by `make demo`, it is not on the PATH
     return [
-        f'colcap sql {run} "select caption, count(*) from captions_latest group by all order by 2 desc"',
-        f"colcap check {run}",
-        "colcap manifest YOUR_CLIPS/ -o clips.parquet && colcap run clips.parquet out --captioning-algorithm tiny",
+        f'{colcap} sql {run} "select caption, count(*) from captions_latest group by all order by 2 desc"',
+        f"{colcap} check {run}",
+        f"{colcap} manifest YOUR_CLIPS/ -o clips.parquet",
+        f"{colcap} run clips.parquet out --captioning-algorithm tiny",
     ]
