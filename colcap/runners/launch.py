@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
@@ -22,6 +24,8 @@ from colcap.runners.local import WINDOWS_IN_FLIGHT, LocalRunner, Steps
 from colcap.runners.plan import PartTodo, Plan, make_plan, prepare, writing
 from colcap.runners.progress import EnhanceProgress, Progress, shown
 from colcap.steps.media import MediaStep, WindowStep
+
+MEDIA_NICENESS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,9 @@ def _make(plan: Plan, model: ResolvedModel | None, root: Path | None, console: C
         cores=cores.media,
         timeout_s=config.limits.timeout_s,
         max_memory_bytes=config.limits.max_worker_bytes,
+        # the engine's front-end shares these cores, and an engine that waits for it stands still
+        initializer=os.nice,
+        initargs=(MEDIA_NICENESS,),
     )
     captioners = num_captioners(config)
     try:
