@@ -174,6 +174,17 @@ class Run:
 
         return search(self.path, words, limit=limit).rows
 
+    def gallery(self, output: str | os.PathLike[str], *, where: str | None = None, limit: int = 2000) -> Path:
+        """Write an HTML page of previews beside captions and return its path; see `qa.gallery.gallery`.
+
+        Raises
+        ------
+        QueryError : the condition is wrong, or would do more than read.
+        """
+        from colcap.qa.gallery import gallery
+
+        return gallery(self.path, Path(output), where=where, limit=limit).path
+
     def qa(self, *, thresholds: Mapping[str, int] | None = None) -> pl.DataFrame:
         """What every check of the captions finds, against its threshold; see `qa.quality.quality`.
 

@@ -212,6 +212,33 @@ def search(run: Path, words: tuple[str, ...], limit: int, form: str) -> None:
 
 @cli.command()
 @EXISTING_RUN
+@click.option("--where", metavar="SQL", help="Only windows for which this condition holds.")
+@click.option("--limit", type=click.IntRange(min=1), default=2000, show_default=True, help="Windows at most.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
+def gallery(run: Path, where: str | None, limit: int, output: Path) -> None:
+    """Write a page of RUN to look at: previews beside captions, with search, filters and caption sets side by side.
+
+    It opens from disk and needs no network. Previews of more than 8 MiB go to a folder beside it.
+
+    \b
+      colcap gallery out -o gallery.html
+      colcap gallery out --where "finish_reason = 'length'" -o cut-off.html
+      colcap gallery out --where "status = 'error'" -o errors.html
+
+    \b
+    Columns for --where: those of captions_latest, window_id, clip_id, uri, start_s, end_s, cut, enhanced_caption,
+    warning, preview_status, the manifest's own, and status (the worst of a window's steps).
+    """
+    from colcap import api
+    from colcap.qa.gallery import gallery as write_page
+
+    page = write_page(api.open(run).path, output, where=where, limit=limit)
+    beside = f", its previews in {page.folder}" if page.folder else ""
+    out.print(_markup_free(f"{page.shown:,} of {page.total:,} windows in {page.path}{beside}"))
+
+
+@cli.command()
+@EXISTING_RUN
 @click.option("--strict", is_flag=True, help="Exit with 1 where a check found more than its threshold.")
 @click.option("--threshold", "pairs", multiple=True, metavar="CHECK=N", help="How much a check may find.")
 @FORMAT

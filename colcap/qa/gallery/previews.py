@@ -1,0 +1,93 @@
+"""The previews of a page: inside it while they are few, in a folder beside it when they are many."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from colcap.errors import RunError, printable
+from colcap.qa.gallery.rows import Card
+from colcap.store import disk_error, part_name, table_dir
+
+INLINE_BYTES: Final = 8 << 20
+"""More than this lies in a folder: a browser reads all of a page before it shows any of it."""
+
+_OURS: Final = re.compile(r"[0-9a-f]{24}\.webp")
+
+
+def sources(run: Path, cards: tuple[Card, ...], folder: Path) -> dict[str, str]:
+    """Give every window that has a preview something to put into `src`.
+
+    Parameters
+    ----------
+    run : the run folder.
+    cards : the windows of the page.
+    folder : where the previews go if they are many; named after the page, which lies beside it.
+
+    Returns
+    -------
+    window_id -> a data: URI, or a path relative to the page.
+
+    Raises
+    ------
+    RunError : previews cannot be read.
+    ColcapError : the folder cannot be written.
+    """
+    if sum(card.webp_bytes for card in cards) <= INLINE_BYTES:
+        return {name: "data:image/webp;base64," + base64.b64encode(webp).decode() for name, webp in _read(run, cards)}
+    try:
+        return _write(folder, _read(run, cards))
+    except OSError as error:
+        raise disk_error(folder, error) from None
+
+
+def _write(folder: Path, previews: Iterator[tuple[str, bytes]]) -> dict[str, str]:
+    """Files are named after their bytes, and leave nothing of an older page behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written: dict[str, str] = {}
+    for window_id, webp in previews:
+        name = hashlib.sha256(webp).hexdigest()[:24] + ".webp"
+        (folder / name).write_bytes(webp)
+        written[window_id] = name
+    for old in folder.iterdir():
+        if _OURS.fullmatch(old.name) and old.name not in written.values():
+            old.unlink()
+    return {window_id: f"{_url(folder.name)}/{name}" for window_id, name in written.items()}
+
+
+def _url(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")
+
+
+def _read(run: Path, cards: tuple[Card, ...]) -> Iterator[tuple[str, bytes]]:
+    shown = sorted((card.part, card.window_id) for card in cards if card.webp_bytes)
+    for part, same in groupby(shown, key=lambda pair: pair[0]):
+        yield from _read_part(table_dir(run, "previews_webp") / part_name(part), {name for _, name in same})
+
+
+def _read_part(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """One row group at a time, which bounds memory; what is no WebP is left out."""
+    names = pa.array(sorted(wanted), pa.large_string())
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["window_id", "webp"])
+                rows = table.filter(pc.is_in(table["window_id"].cast(pa.large_string()), names)).to_pylist()
+                yield from ((row["window_id"], row["webp"]) for row in rows if _is_webp(row["webp"]))
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path}: previews cannot be read: {printable(str(error))}") from None
+
+
+def _is_webp(data: bytes | None) -> bool:
+    return data is not None and data[:4] == b"RIFF" and data[8:12] == b"WEBP"

@@ -1,0 +1,191 @@
+"""What a gallery shows: a card for each window, and for each clip that gave none, from SQL over the run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, Final
+
+from duckdb import DuckDBPyConnection
+
+from colcap.qa.connect import connect
+from colcap.qa.queries import ask
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+EVERYTHING: Final = """
+select
+    w.window_id, clips.clip_id, clips.uri, clips.part, w.window_index, w.start_s, w.end_s, w.num_frames, w.cut,
+    p.webp_bytes, p.width as preview_width, p.height as preview_height, p.status as preview_status,
+    c.caption_set, c.attempt, c.caption, c.prompt_tokens, c.output_tokens, c.finish_reason, c.model, c.prompt_variant,
+    e.enhanced_caption, e.output_tokens as enhanced_tokens, e.finish_reason as enhanced_finish_reason,
+    case
+        when 'error' in (w.status, p.status, c.status, e.status) then 'error'
+        when 'skipped' in (w.status, c.status) then 'skipped'
+        else coalesce(w.status, clips.status)
+    end as status,
+    coalesce(c.error_kind, w.error_kind, p.error_kind, e.error_kind, clips.error_kind) as error_kind,
+    coalesce(c.error, w.error, p.error, e.error, clips.error) as error,
+    nullif(concat_ws(chr(10), nullif(clips.warning, ''), nullif(w.warning, ''), nullif(p.warning, '')), '') as warning,
+    clips.* exclude (clip_id, uri, part, warning, num_frames, status, error_kind, error)
+from clips
+left join windows as w on w.clip_id = clips.clip_id
+left join previews as p on p.window_id = w.window_id
+left join captions_latest as c on c.window_id = w.window_id
+left join enhanced_latest as e on e.window_id = c.window_id and e.caption_set = c.caption_set
+"""
+"""One row a window and caption set; one row for a clip without windows. `--where` may use any of its columns."""
+
+_SHOWN: Final = (
+    "window_id, clip_id, uri, part, window_index, start_s, end_s, preview_width, preview_height, webp_bytes, "
+    "preview_status, caption_set, attempt, caption, prompt_tokens, output_tokens, finish_reason, model, "
+    "enhanced_caption, enhanced_tokens, status, error_kind, error, warning"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one caption set says of a window."""
+
+    caption_set: str
+    """Its name; empty where the window has no caption row."""
+    caption: str
+    """The caption that counts; empty where there is none."""
+    enhanced: str
+    """Its enhancement; empty where there is none."""
+    prompt_tokens: int | None
+    """Tokens the model read."""
+    output_tokens: int | None
+    """Tokens of the caption."""
+    enhanced_tokens: int | None
+    """Tokens of the enhancement."""
+    finish_reason: str
+    """`stop`, or `length` where the caption was cut off."""
+    model: str
+    """Who says it."""
+    attempt: int | None
+    """Which try at it this is."""
+    status: str
+    """ok, skipped or error: the worst of the window's steps."""
+    error_kind: str
+    """Its kind; empty where all is well."""
+    error: str
+    """What happened; empty where all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A window, or a clip without windows."""
+
+    window_id: str
+    """Empty for a clip without windows."""
+    clip_id: str
+    """The clip it is of."""
+    uri: str
+    """Where the clip is."""
+    part: int
+    """The part that has it."""
+    window_index: int | None
+    """Its place among the clip's windows, from 0."""
+    start_s: float | None
+    """Seconds from the clip's start."""
+    end_s: float | None
+    """Where its last frame stops being shown, in seconds."""
+    width: int
+    """Of the preview, in pixels; 0 without one."""
+    height: int
+    """Of the preview, in pixels; 0 without one."""
+    webp_bytes: int
+    """Size of the preview; 0 without one."""
+    warning: str
+    """What colcap warned of, line by line."""
+    said: tuple[Said, ...]
+    """By caption set, in alphabetical order; at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The cards of a page."""
+
+    cards: tuple[Card, ...]
+    """In the order of clips and time."""
+    total: int
+    """Windows (and clips without any) that match, shown or not."""
+
+
+def choose(run: Path, *, where: str | None = None, limit: int = 2000) -> Choice:
+    """Find the windows to show.
+
+    Parameters
+    ----------
+    run : the run folder.
+    where : an SQL condition over EVERYTHING's columns; all windows where None. Only caption sets that match are shown.
+    limit : cards at most.
+
+    Raises
+    ------
+    QueryError : the condition is wrong, or would do more than read.
+    """
+    # The newline keeps a comment at the condition's end from swallowing the bracket.
+    matching = f"from ({EVERYTHING}) as everything where (\n{where or 'true'}\n)"
+    with closing(connect(run)) as connection:
+        rows = ask(
+            connection,
+            f"select {_SHOWN} {matching} order by clip_id, window_index, caption_set limit $rows",
+            params={"rows": limit * _num_sets(connection)},
+        )
+        total = ask(connection, f"select count(distinct coalesce(window_id, 'clip ' || clip_id)) {matching}").item()
+    windows = groupby(rows.iter_rows(named=True), key=lambda row: (row["clip_id"], row["window_id"]))
+    return Choice(tuple(_card(tuple(same)) for _, same in islice(windows, limit)), total)
+
+
+def _num_sets(connection: DuckDBPyConnection) -> int:
+    """No window has more rows than there are sets: so many times the limit is enough."""
+    return max(1, int(ask(connection, "select count(distinct caption_set) from captions").item()))
+
+
+def _card(rows: tuple[dict[str, Any], ...]) -> Card:
+    row = {name: _clean(value) for name, value in rows[0].items()}
+    has_preview = row["preview_status"] == "ok"
+    return Card(
+        window_id=row["window_id"] or "",
+        clip_id=row["clip_id"] or "",
+        uri=row["uri"] or "",
+        part=row["part"],
+        window_index=row["window_index"],
+        start_s=row["start_s"],
+        end_s=row["end_s"],
+        width=(row["preview_width"] or 0) if has_preview else 0,
+        height=(row["preview_height"] or 0) if has_preview else 0,
+        webp_bytes=(row["webp_bytes"] or 0) if has_preview else 0,
+        warning=row["warning"] or "",
+        said=tuple(_said(rows)),
+    )
+
+
+def _said(rows: Iterable[dict[str, Any]]) -> Iterable[Said]:
+    for dirty in rows:
+        row = {name: _clean(value) for name, value in dirty.items()}
+        yield Said(
+            caption_set=row["caption_set"] or "",
+            caption=row["caption"] or "",
+            enhanced=row["enhanced_caption"] or "",
+            prompt_tokens=row["prompt_tokens"],
+            output_tokens=row["output_tokens"],
+            enhanced_tokens=row["enhanced_tokens"],
+            finish_reason=row["finish_reason"] or "",
+            model=row["model"] or "",
+            attempt=row["attempt"],
+            status=row["status"] or "",
+            error_kind=row["error_kind"] or "",
+            error=row["error"] or "",
+        )
+
+
+def _clean(value: Any) -> Any:
+    """HTML has no control characters, not even escaped."""
+    return _CONTROL.sub("�", value) if isinstance(value, str) else value
