@@ -121,9 +121,12 @@ def _holds(path: Path, wanted: Mapping[Slice, str] | None = None) -> bool:
 
 
 def _sqlite(path: Path, mode: str) -> sqlite3.Connection:
-    """A hostile file's schema must not call functions, and a killed machine may cost us the cache, not time."""
+    """A hostile file's schema must not call functions, and a killed machine may cost us the cache, not time.
+
+    No mmap_size: with the size check every page is then checked at each use, and ranking 30,000 hits takes 3x as long.
+    """
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=600, isolation_level=None)
-    for setting in ("trusted_schema = off", "cell_size_check = on", "synchronous = off", f"mmap_size = {1 << 34}"):
+    for setting in ("trusted_schema = off", "cell_size_check = on", "synchronous = off"):
         connection.execute(f"PRAGMA {setting}")
     return connection
 
