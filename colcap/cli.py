@@ -292,7 +292,8 @@ class _ctrl_c:
         self._before = signal.signal(signal.SIGINT, self._first)
 
     def __exit__(self, *exc: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        if signal.getsignal(signal.SIGINT) == self._first:  # else we are leaving because of it
+            signal.signal(signal.SIGINT, self._before)
 
     def _first(self, number: int, frame: FrameType | None) -> None:
         from colcap.runners.local import Interrupted

@@ -74,7 +74,6 @@ PREVIEWS_WEBP: Final = pl.Schema({"window_id": pl.String, "webp": pl.Binary})
 SAMPLES: Final = pl.Schema(
     {
         "window_id": pl.String,
-        "frames": pl.Binary,
         "num_frames": pl.Int32,
         "frame_width": pl.Int32,
         "frame_height": pl.Int32,
@@ -83,6 +82,7 @@ SAMPLES: Final = pl.Schema(
         "source_fps": pl.Float64,
         "content_id": pl.String,
         **STATUS,
+        "frames": pl.Binary,
     }
 )
 """What a caption step sees of a window: uint8 RGB, (num_frames, frame_height, frame_width, 3). Never stored."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from colcap import media, store
 from colcap.config import Config
 from colcap.engines.base import Engine
-from colcap.engines.cores import plan_cores
+from colcap.engines.cores import confined, plan_cores
 from colcap.manifests import ClipReader
 from colcap.media.workers import MediaPool
 from colcap.models.weights import ResolvedModel
@@ -124,7 +124,7 @@ def _make(plan: Plan, model: ResolvedModel | None, root: Path | None, console: C
     )
     captioners = num_captioners(config)
     try:
-        with pool, shown(progress, console):
+        with confined(cores.media), pool, shown(progress, console):
             LocalRunner(plan, steps, pool, progress, num_workers=num_workers, captioners=captioners).run()
     finally:
         handle.close()

@@ -191,9 +191,9 @@ class LocalRunner:
         part, made = task.part, self._result(task)
         if part.todo.captions:
             for row in part.samples(made).iter_slices(1):
-                self._windows.put((part, row), int(row["frames"].bin.size().sum() or 0) + ROW_BYTES)
-        part.add_media(made.drop("sample", "frames"))
+                self._windows.put((part, row), int(row.estimated_size()) + ROW_BYTES)
         self._count(part, made)
+        part.add_media(_without_samples(made))
 
     def _result(self, task: _Task) -> pl.DataFrame:
         while True:
@@ -206,8 +206,9 @@ class LocalRunner:
                 return task.step.failed(task.batch, error)
 
     def _count(self, part: OpenPart, made: pl.DataFrame) -> None:
-        self.progress.add(clips=int(part.todo.media), windows=made["window"].count())
-        if part.todo.media and made["window"].null_count():
+        missing = made.get_column("window").null_count()
+        self.progress.add(clips=int(part.todo.media), windows=made.height - missing)
+        if part.todo.media and missing:
             self.progress.add_errors(clip_rows(made))
 
     def _close_media(self, part: OpenPart) -> None:
@@ -253,3 +254,7 @@ class LocalRunner:
             if part.commit:
                 with suppress(OSError):
                     part.commit.abort()
+
+
+def _without_samples(made: pl.DataFrame) -> pl.DataFrame:
+    return pl.DataFrame([made.get_column(name) for name in made.columns if name not in ("sample", "frames")])

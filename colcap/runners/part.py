@@ -37,7 +37,7 @@ class OpenPart:
     def add_media(self, made: pl.DataFrame) -> None:
         """Keep media rows. They are taken apart by the row group: for every clip alone it costs a small decode."""
         self._made.append(made)
-        self._made_bytes += sum(int(made[blob].bin.size().sum() or 0) for blob in ("mp4", "webp"))
+        self._made_bytes += int(made.estimated_size())
         if self._made_bytes >= store.ROW_GROUP_BYTES:
             self._write()
 
@@ -45,10 +45,8 @@ class OpenPart:
         """The windows to caption of some media rows, with their rows' own prompts."""
         samples = table_rows(made, "samples")
         self.num_windows += samples.height
-        if not self.prompts:
-            return samples.with_columns(pl.lit(None, pl.String).alias("prompt_text"))
         clip_ids = [window_id.rpartition(":")[0] for window_id in samples["window_id"]]
-        return samples.with_columns(pl.Series("prompt_text", [self.prompts.get(i) for i in clip_ids], dtype=pl.String))
+        return samples.hstack([pl.Series("prompt_text", [self.prompts.get(i) for i in clip_ids], dtype=pl.String)])
 
     def commit_media(self) -> None:
         """Make clips, windows and previews visible."""
