@@ -138,6 +138,7 @@ def test_a_second_ctrl_c_stops_at_once(many: Path, tmp_path: Path) -> None:
     process.wait(30)
 
     assert time.monotonic() - started < 5
-    assert process.returncode == 130
+    # a shell calls both 130: an interpreter that is already leaving dies of the second signal itself
+    assert process.returncode in (130, -signal.SIGINT)
     colcap.run(many, run, generate_captions=False)
     assert check(run, verify=True) == []
