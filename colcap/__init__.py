@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from colcap.errors import ColcapError
 
 if TYPE_CHECKING:
-    from colcap.api import Run, captions, connect, enhance, manifest, open, previews, run, windows
+    from colcap.api import Run, connect, enhance, manifest, open, run
     from colcap.config import Config
+    from colcap.lazy import captions, previews, windows
 
 __all__ = [
     "ColcapError",
@@ -31,11 +32,19 @@ __all__ = [
 ]
 
 
+_HOME = {
+    "Config": "colcap.config",
+    "captions": "colcap.lazy",
+    "previews": "colcap.lazy",
+    "windows": "colcap.lazy",
+}
+
+
 def __getattr__(name: str) -> Any:
     """Import the public verbs when they are first used: media workers import this package and need none of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("colcap.config" if name == "Config" else "colcap.api"), name)
+    return getattr(import_module(_HOME.get(name, "colcap.api")), name)
 
 
 def __dir__() -> list[str]:

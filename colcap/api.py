@@ -1,28 +1,22 @@
-"""The public verbs: run a manifest, open a run, and the same steps on any polars LazyFrame."""
+"""The public verbs: list clips, run a manifest, open a run and ask it. The steps as lazy verbs are in lazy.py."""
 
 from __future__ import annotations
 
-import atexit
 import os
-import threading
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from colcap.config import Config, load, merge, parse
-from colcap.schema import CAPTIONS, CLIPS, PREVIEWS, SET_TABLES, TABLES, WINDOWS, Columns
+from colcap.schema import SET_TABLES, TABLES
 
 if TYPE_CHECKING:
     import duckdb
     from rich.console import Console
 
     from colcap.engines.base import Engine
-
-WINDOWS_OUT: Columns = {**WINDOWS, "mp4": pl.Binary}
-PREVIEWS_OUT: Columns = {**PREVIEWS, "webp": pl.Binary}
 
 
 def run(
@@ -235,125 +229,3 @@ def manifest(*sources: str | os.PathLike[str]) -> pl.LazyFrame:
     from colcap.manifests import from_sources
 
     return from_sources(os.fspath(source) for source in sources).lazy()
-
-
-def windows(
-    clips: pl.LazyFrame,
-    *,
-    cut: str = "copy",
-    root: str | os.PathLike[str] | None = None,
-    **parameters: Any,
-) -> pl.LazyFrame:
-    """Cut clips into windows, in this process.
-
-    Parameters
-    ----------
-    clips : rows with `uri` or `mp4`, optionally `clip_id`.
-    cut : `copy` or `encode`.
-    root : clips outside this folder fail.
-    parameters : `window_size`, `remainder_threshold`, as in `Captioning`.
-
-    Returns
-    -------
-    The windows table's columns and `mp4`, one row a window. A clip that gives none is one row with a null
-    `window_id`, its status and its error.
-    """
-    from colcap.manifests import ClipReader
-    from colcap.runners import choices
-    from colcap.steps.media import MediaStep
-
-    config = parse({"cut": cut, "captioning": parameters}, source="windows")
-    step = MediaStep(
-        choices.wanted(config, None, cut=True, preview=False, sample=False),
-        choices.media_limits(config),
-        ClipReader(root=None if root is None else Path(root), max_bytes=config.limits.max_bytes),
-    )
-    return clips.map_batches(partial(_windows, step), schema=WINDOWS_OUT, streamable=True)
-
-
-def _windows(step: Callable[[pl.DataFrame], pl.DataFrame], clips: pl.DataFrame) -> pl.DataFrame:
-    from colcap.manifests import with_ids
-
-    made = step(with_ids(clips))
-    there = made.filter(pl.col("window").is_not_null()).select("window", "mp4").unnest("window")
-    shared = [name for name in WINDOWS if name in CLIPS]
-    without = made.filter(pl.col("window").is_null()).select("clip").unnest("clip").select(shared)
-    return pl.concat([there, without], how="diagonal").select(list(WINDOWS_OUT)).cast(dict(WINDOWS_OUT))  # type: ignore[arg-type]
-
-
-def previews(windows: pl.LazyFrame, **parameters: Any) -> pl.LazyFrame:
-    """Make an animated WebP of each window, in this process.
-
-    Parameters
-    ----------
-    windows : what `colcap.windows` gives, or the windows table joined with its bytes.
-    parameters : as in `Preview`: `target_fps`, `target_height`, …
-
-    Returns
-    -------
-    The previews table's columns and `webp`, one row a window, in order.
-    """
-    from colcap.runners import choices
-    from colcap.steps.media import WindowStep
-
-    config = parse({"preview": parameters}, source="previews")
-    step = WindowStep(choices.wanted(config, None, cut=False, preview=True, sample=False), choices.media_limits(config))
-    return windows.map_batches(partial(_previews, step), schema=PREVIEWS_OUT, streamable=True)
-
-
-def _previews(step: Callable[[pl.DataFrame], pl.DataFrame], windows: pl.DataFrame) -> pl.DataFrame:
-    return step(windows).select("preview", "webp").unnest("preview")
-
-
-def captions(windows: pl.LazyFrame, *, engine: Engine | None = None, **parameters: Any) -> pl.LazyFrame:
-    """Caption each window. All calls of a process with the same model share one engine.
-
-    Parameters
-    ----------
-    windows : what `colcap.windows` gives, or the windows table joined with its bytes; optionally `prompt_text`.
-    engine : a running engine; by default one is started at the first batch and stopped when Python exits.
-    parameters : as in `Captioning`: `model_variant`, `sampling_fps`, `prompt_variant`, …
-
-    Returns
-    -------
-    The captions table's columns, one row a window, in order.
-    """
-    config = parse({"captioning": parameters}, source="captions")
-    return windows.map_batches(partial(_captions, config, engine), schema=CAPTIONS, streamable=True)
-
-
-def _captions(config: Config, engine: Engine | None, windows: pl.DataFrame) -> pl.DataFrame:
-    from colcap.runners import choices
-    from colcap.steps.media import WindowStep, table_rows
-
-    model = choices.resolve_model(config)
-    see = WindowStep(choices.wanted(config, model, cut=False, preview=False, sample=True), choices.media_limits(config))
-    say = choices.caption_step(config, model, engine or _shared_engine(config))
-    prompts = windows.select("prompt_text") if "prompt_text" in windows.columns else None
-    done = [pl.DataFrame(schema=CAPTIONS)]
-    for start in range(0, windows.height, config.captioning.caption_batch_size):
-        batch = windows.slice(start, config.captioning.caption_batch_size)
-        samples = table_rows(see(batch), "samples")
-        if prompts is not None:
-            samples = samples.with_columns(prompts.slice(start, batch.height))
-        done.append(say(samples))
-    return pl.concat(done)
-
-
-_engines: dict[tuple[Any, ...], Engine] = {}
-_engines_lock = threading.Lock()
-
-
-def _shared_engine(config: Config) -> Engine:
-    from colcap.engines.cores import plan_cores
-    from colcap.runners import choices
-    from colcap.runners.engine import start_engine
-
-    model = choices.resolve_model(config)
-    c = config.captioning
-    key = (model.path, c.fp8, c.disable_mmcache, c.model_does_preprocess)
-    with _engines_lock:
-        if key not in _engines:
-            _engines[key] = start_engine(config, model, plan_cores())
-            atexit.register(_engines[key].close)
-        return _engines[key]

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from colcap.errors import ColcapError, ManifestError, printable
 from colcap.flags import SectionedCommand, enhancement_flags, parameter_flags, parameters
@@ -49,12 +50,8 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except ColcapError as error:
-        err.print(f"[bold red]colcap:[/] {_markup_free(printable(str(error)))}")
+        err.print(f"[bold red]colcap:[/] {escape(printable(str(error)))}")
         sys.exit(error.exit_code)
-
-
-def _markup_free(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 @cli.command()
@@ -83,7 +80,7 @@ def manifest(sources: tuple[str, ...], output: Path) -> None:
         clips.write_parquet(output, mkdir=True)
     except OSError as error:
         raise ManifestError(f"{output}: cannot write: {error}") from None
-    out.print(f"{clips.height} clips in {_markup_free(str(output))}")
+    out.print(f"{clips.height} clips in {escape(str(output))}")
 
 
 @cli.command(cls=SectionedCommand)
@@ -117,7 +114,7 @@ def run(
     given = parameters(flags)
     if verbose:
         given.setdefault("captioning", {})["verbose"] = True
-    with _ctrl_c(run):
+    with _ctrl_c():
         outcome = api.run(manifest, run, config=config, limit=limit, root=root, console=err, **given)
     failed = print_summary(outcome)
     if failed and fail_on_error:
@@ -160,11 +157,11 @@ def check(run: Path, verify: bool) -> None:
     read_run_file(run)
     problems = find_problems(run, verify=verify)
     for problem in problems:
-        out.print(_markup_free(printable(str(problem))))
+        out.print(escape(printable(str(problem))))
     if problems:
         out.print(f"{len(problems)} problems; `colcap run` with the same command as before rebuilds damaged parts")
         sys.exit(1)
-    out.print(f"{_markup_free(str(run))}: every check passed")
+    out.print(f"{escape(str(run))}: every check passed")
 
 
 @cli.command()
@@ -234,7 +231,7 @@ def gallery(run: Path, where: str | None, limit: int, output: Path) -> None:
 
     page = write_page(api.open(run).path, output, where=where, limit=limit)
     beside = f", its previews in {page.folder}" if page.folder else ""
-    out.print(_markup_free(f"{page.shown:,} of {page.total:,} windows in {page.path}{beside}"))
+    out.print(escape(f"{page.shown:,} of {page.total:,} windows in {page.path}{beside}"))
 
 
 @cli.command()
@@ -253,7 +250,7 @@ def qa(run: Path, strict: bool, pairs: tuple[str, ...], form: str) -> None:
     found = api.open(run).qa(thresholds=dict(_count(pair) for pair in pairs))
     print_frame(found.drop("looks_for") if form == "table" else found, form, out)
     for name, why in found.filter(found["found"].is_null()).select("check", "looks_for").iter_rows():
-        err.print(_markup_free(printable(f"{name}: {why}")))
+        err.print(escape(printable(f"{name}: {why}")))
     if strict and not found["passed"].all():
         sys.exit(1)
 
@@ -278,15 +275,12 @@ def print_summary(run: Any) -> int:
 
     lines, failed = summary_lines(run)
     for line in lines:
-        out.print(_markup_free(line))
+        out.print(escape(line))
     return failed
 
 
 class _ctrl_c:
     """The first Ctrl-C stops a run cleanly, the second at once."""
-
-    def __init__(self, run: Path | None = None) -> None:
-        self.run = run
 
     def __enter__(self) -> None:
         self._before = signal.signal(signal.SIGINT, self._first)

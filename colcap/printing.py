@@ -12,6 +12,7 @@ from rich.text import Text
 
 from colcap.api import Run
 from colcap.errors import printable
+from colcap.runners.plan import progress_of
 
 
 def print_frame(frame: pl.DataFrame, form: str, console: Console) -> None:
@@ -47,7 +48,7 @@ def _cell(value: object) -> str:
 
 def summary_lines(run: Run) -> tuple[list[str], int]:
     """What a run holds, in lines for a person, and how many of its rows ended in an error."""
-    parts_done, parts = _parts(run)
+    parts_done, parts = progress_of(run.path)
     lines = [f"{run.path}: {parts_done} of {parts} parts"]
     failed = 0
     counts = run.sql(_COUNTS)
@@ -61,12 +62,6 @@ def summary_lines(run: Run) -> tuple[list[str], int]:
         first_line = printable(example).partition("\n")[0][:160]
         lines.append(f"  {rows} {name} {kind}, e.g. {printable(example_id)}: {first_line}")
     return lines, failed
-
-
-def _parts(run: Run) -> tuple[int, int]:
-    from colcap.runners.plan import progress_of
-
-    return progress_of(run.path)
 
 
 _COUNTS = " union all ".join(

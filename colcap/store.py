@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -301,6 +302,7 @@ def disk_error(run: Path, error: OSError) -> ColcapError:
     return ColcapError(f"{run}: cannot write: {error}. Mend that, then run the same command.")
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of what makes the rows; recorded in every part, never part of a fingerprint."""
     found = {}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from colcap import media, prompts
-from colcap.config import Config, fingerprint
+from colcap.config import Captioning, Config, Enhancement, fingerprint
 from colcap.engines.base import Engine, Sampling
 from colcap.models.weights import ResolvedModel, resolve
 from colcap.runners.enhancing import EnhanceTodo
@@ -30,10 +30,7 @@ def resolve_text_model(config: Config) -> ResolvedModel:
 
 def caption_prompt(config: Config) -> tuple[str, str]:
     """The prompt and the name it is recorded under."""
-    c = config.captioning
-    if c.prompt_text is not None:
-        return c.prompt_text, "custom"
-    return prompts.load(c.prompt_variant), c.prompt_variant
+    return _prompt(config.captioning, "caption")
 
 
 def stage2_prompt(config: Config) -> str | None:
@@ -119,10 +116,13 @@ def caption_step(config: Config, model: ResolvedModel, engine: Engine) -> Captio
 
 def enhancement_prompt(config: Config) -> tuple[str, str]:
     """The text model's instruction and the name it is recorded under."""
-    e = config.enhancement
-    if e.prompt_text is not None:
-        return e.prompt_text, "custom"
-    return prompts.load(e.prompt_variant, "enhance"), e.prompt_variant
+    return _prompt(config.enhancement, "enhance")
+
+
+def _prompt(section: Captioning | Enhancement, kind: Literal["caption", "enhance"]) -> tuple[str, str]:
+    if section.prompt_text is not None:
+        return section.prompt_text, "custom"
+    return prompts.load(section.prompt_variant, kind), section.prompt_variant
 
 
 def enhancement_facts(config: Config, model: ResolvedModel) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from colcap import store
 from colcap.config import fingerprint
 from colcap.errors import RunError
 from colcap.runners.local import WAKE_S
+from colcap.runners.part import commit_attempt
 from colcap.runners.plan import attempts, next_attempt
 from colcap.runners.progress import Progress
 
@@ -111,13 +112,10 @@ class Enhancer:
         self.progress.add(parts=1)
 
     def _commit(self, todo: EnhanceTodo, rows: Sequence[pl.DataFrame]) -> None:
-        path = store.table_dir(self.folder, "enhanced", self.caption_set) / store.part_name(todo.part, todo.attempt)
-        prints = {"enhanced": todo.fingerprint}
+        folder = store.table_dir(self.folder, "enhanced", self.caption_set)
+        file = store.PartFile(todo.part, todo.attempt, folder / store.part_name(todo.part, todo.attempt))
         try:
-            commit = store.PartCommit(self.folder, todo.part, {"enhanced": path}, fingerprints=prints)
-            for frame in rows:
-                commit.append("enhanced", frame.with_columns(pl.lit(todo.attempt, pl.Int32).alias("attempt")))
-            commit.commit()
+            commit_attempt(self.folder, "enhanced", file, rows, fingerprint=todo.fingerprint)
         except OSError as error:
             raise store.disk_error(self.folder, error) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,16 +56,12 @@ class OpenPart:
 
     def commit_captions(self) -> None:
         """Make the part's captions visible, in the order of their windows."""
-        number, attempt, config = self.todo.part, self.todo.captions, self.plan.config
-        assert attempt is not None
-        assert self.plan.caption_fingerprint is not None
-        path = store.table_dir(self.plan.run, "captions", config.caption_set) / store.part_name(number, attempt)
-        prints = {"captions": self.plan.caption_fingerprint}
-        commit = store.PartCommit(self.plan.run, number, {"captions": path}, fingerprints=prints)
-        if self.captions:
-            rows = pl.concat(self.captions).with_columns(pl.lit(attempt, pl.Int32).alias("attempt"))
-            commit.append("captions", rows.sort("window_id"))
-        commit.commit()
+        plan, todo = self.plan, self.todo
+        assert todo.captions is not None
+        assert plan.caption_fingerprint is not None
+        folder = store.table_dir(plan.run, "captions", plan.config.caption_set)
+        file = store.PartFile(todo.part, todo.captions, folder / store.part_name(todo.part, todo.captions))
+        commit_attempt(plan.run, "captions", file, self.captions, fingerprint=plan.caption_fingerprint)
         self.captions.clear()
 
     def _write(self) -> None:
@@ -77,6 +73,17 @@ class OpenPart:
 
     def _clips(self, made: pl.DataFrame) -> pl.DataFrame:
         return clip_rows(made).join(self.extras, on="clip_id", how="left", maintain_order="left")
+
+
+def commit_attempt(
+    run: Path, table: str, file: store.PartFile, rows: Sequence[pl.DataFrame], *, fingerprint: str
+) -> None:
+    """Commit one attempt of a part's captions or enhanced captions, in the order of their windows."""
+    commit = store.PartCommit(run, file.part, {table: file.path}, fingerprints={table: fingerprint})
+    if rows:
+        numbered = pl.concat(rows).with_columns(pl.lit(file.attempt, pl.Int32).alias("attempt"))
+        commit.append(table, numbered.sort("window_id"))
+    commit.commit()
 
 
 def open_part(plan: Plan, todo: PartTodo, rows: pl.DataFrame | None) -> OpenPart:

@@ -81,19 +81,19 @@ class Progress:
 
     def line(self) -> str:
         """One line for a person."""
+        engine = self._engine_words() if self.captioning else []
+        left = "?" if self.left_s is None else _clock(self.left_s)
+        return " · ".join([*self._done_words(), *engine, f"errors {sum(self.errors.values())}", f"left {left}"])
+
+    def _done_words(self) -> list[str]:
         c = self.counts
-        words = [
-            f"parts {c['parts']}/{self.total_parts}",
-            f"clips {c['clips']}/{self.total_clips}",
-            f"windows {c['windows']}",
-        ]
-        if self.captioning:
-            words.append(f"captions {c['captions']} ({self.captions_per_s:.1f}/s)")
-            idle = self.idle_share()
-            words.append("engine starting" if idle is None else f"engine idle {idle:.0%}")
-        words.append(f"errors {sum(self.errors.values())}")
-        words.append("left " + ("?" if self.left_s is None else _clock(self.left_s)))
-        return " · ".join(words)
+        words = [f"parts {c['parts']}/{self.total_parts}", f"clips {c['clips']}/{self.total_clips}"]
+        words.append(f"windows {c['windows']}")
+        return [*words, f"captions {c['captions']} ({self.captions_per_s:.1f}/s)"] if self.captioning else words
+
+    def _engine_words(self) -> list[str]:
+        idle = self.idle_share()
+        return ["engine starting" if idle is None else f"engine idle {idle:.0%}"]
 
 
 class EnhanceProgress(Progress):
@@ -104,16 +104,8 @@ class EnhanceProgress(Progress):
         """How much of the work is done, 0 to 1."""
         return min(1.0, self.counts["captions"] / max(1, self.total_clips))
 
-    def line(self) -> str:
-        """One line for a person."""
-        idle = self.idle_share()
-        words = [
-            f"enhanced {self.counts['captions']}/{self.total_clips} ({self.captions_per_s:.1f}/s)",
-            "engine starting" if idle is None else f"engine idle {idle:.0%}",
-            f"errors {sum(self.errors.values())}",
-            "left " + ("?" if self.left_s is None else _clock(self.left_s)),
-        ]
-        return " · ".join(words)
+    def _done_words(self) -> list[str]:
+        return [f"enhanced {self.counts['captions']}/{self.total_clips} ({self.captions_per_s:.1f}/s)"]
 
 
 def _clock(seconds: float) -> str:
