@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
-from colcap import media, store
+from colcap import manifests, media, store
 from colcap.config import Config
 from colcap.engines.base import Engine
 from colcap.engines.cores import confined, plan_cores
@@ -62,6 +62,7 @@ def run(
     ColcapError : what is wrong and what to do; see errors.py.
     """
     console = console or Console(quiet=True)
+    manifests.open_parquet(source).close()  # before a folder is made for it
     models = _check(config, own_engine=engine is None)
     with writing(folder):
         config = prepare(source, folder, config, limit=limit)

@@ -35,6 +35,13 @@ def test_too_little_disk_is_told_before_any_clip_is_read(manifest: Path, small_d
     assert not list(small_disk.rglob("part-*"))
 
 
+def test_a_manifest_that_is_not_there_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(ColcapError, match="no such file"):
+        colcap.run(tmp_path / "none.parquet", tmp_path / "out", generate_captions=False)
+
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_encoder_is_named_with_what_needs_it() -> None:
     with pytest.raises(ColcapError, match="libnothing is missing, and previews need it"):
         require_encoder("libnothing", "previews")
