@@ -1,0 +1,42 @@
+"""The command line: verbs, flags and printing. Every verb is a function of api.py too."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.markup import escape
+
+from colcap.cli import asking, making
+from colcap.cli.shared import err
+from colcap.errors import ColcapError, printable
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="colcap")
+def cli() -> None:
+    """Video clips to captions you can query: windows, previews and captions as Parquet tables.
+
+    Start with `colcap demo`. On your own clips:
+
+    \b
+      colcap manifest clips/ -o clips.parquet
+      colcap run clips.parquet out --captioning-algorithm qwen
+      colcap sql out @captions
+    """
+
+
+for _verbs in (making.VERBS, asking.VERBS):
+    for _verb in _verbs:
+        cli.add_command(_verb)
+
+
+def main() -> None:
+    """Entry point: a known failure is printed in one message and gives its exit code."""
+    try:
+        cli(standalone_mode=True)
+    except ColcapError as error:
+        err.print(f"[bold red]colcap:[/] {escape(printable(str(error)))}")
+        sys.exit(error.exit_code)

@@ -1,0 +1,148 @@
+"""Verbs that ask a run: status, checks, SQL, search, a page to look at."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.markup import escape
+
+from colcap.cli.shared import EXISTING_RUN, FORMAT, err, out, print_summary
+from colcap.errors import printable
+
+
+@click.command()
+@EXISTING_RUN
+def status(run: Path) -> None:
+    """Show how far a run is, and its errors by kind."""
+    from colcap import api
+
+    print_summary(api.open(run))
+
+
+@click.command()
+@EXISTING_RUN
+@click.option("--verify", is_flag=True, help="Also compare the hash of every blob.")
+def check(run: Path, verify: bool) -> None:
+    """Check every promise about the tables of RUN; exit 1 and a list where one does not hold."""
+    from colcap.qa.check import check as find_problems
+    from colcap.runners.plan import read_run_file
+
+    read_run_file(run)
+    problems = find_problems(run, verify=verify)
+    for problem in problems:
+        out.print(escape(printable(str(problem))))
+    if problems:
+        out.print(f"{len(problems)} problems; `colcap run` with the same command as before rebuilds damaged parts")
+        sys.exit(1)
+    out.print(f"{escape(str(run))}: every check passed")
+
+
+@click.command()
+@EXISTING_RUN
+@click.argument("query")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A named query's parameter.")
+@FORMAT
+@click.option("--blobs", is_flag=True, help="Also show the tables windows_mp4 and previews_webp.")
+def sql(run: Path, query: str, params: tuple[str, ...], form: str, blobs: bool) -> None:
+    """Ask the tables of RUN. QUERY is one SELECT, or @NAME for a query that comes with colcap (@ lists them).
+
+    \b
+      colcap sql out "select window_id, caption from captions_latest limit 5"
+      colcap sql out @truncated --param min_tokens=100
+    """
+    from colcap import api
+    from colcap.printing import print_frame
+
+    pairs = dict(_pair(param) for param in params)
+    print_frame(api.open(run).sql(query, params=pairs, blobs=blobs), form, out)
+
+
+@click.command()
+@EXISTING_RUN
+@click.argument("words", nargs=-1, required=True)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows at most.")
+@FORMAT
+def search(run: Path, words: tuple[str, ...], limit: int, form: str) -> None:
+    """Find captions of RUN that have all the WORDS, in themselves or in their enhancement; the best first.
+
+    \b
+      colcap search out red circle
+      colcap search out '"moves left" circle'     a phrase and a word
+
+    The index is kept in RUN/.search and brought up to date first.
+    """
+    from colcap import api
+    from colcap.printing import print_frame
+    from colcap.qa.search import search as find_captions
+
+    found = find_captions(api.open(run).path, " ".join(words), limit=limit)
+    print_frame(found.rows, form, out)
+    err.print(f"{found.rows.height:,} of {found.hits:,} captions that match")
+
+
+@click.command()
+@EXISTING_RUN
+@click.option("--where", metavar="SQL", help="Only windows for which this condition holds.")
+@click.option("--limit", type=click.IntRange(min=1), default=2000, show_default=True, help="Windows at most.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
+def gallery(run: Path, where: str | None, limit: int, output: Path) -> None:
+    """Write a page of RUN to look at: previews beside captions, with search, filters and caption sets side by side.
+
+    It opens from disk and needs no network. Previews of more than 8 MiB go to a folder beside it.
+
+    \b
+      colcap gallery out -o gallery.html
+      colcap gallery out --where "finish_reason = 'length'" -o cut-off.html
+      colcap gallery out --where "status = 'error'" -o errors.html
+
+    \b
+    Columns for --where: those of captions_latest, window_id, clip_id, uri, start_s, end_s, cut, enhanced_caption,
+    warning, preview_status, the manifest's own, and status (the worst of a window's steps).
+    """
+    from colcap import api
+    from colcap.qa.gallery import gallery as write_page
+
+    page = write_page(api.open(run).path, output, where=where, limit=limit)
+    beside = f", its previews in {page.folder}" if page.folder else ""
+    out.print(escape(f"{page.shown:,} of {page.total:,} windows in {page.path}{beside}"))
+
+
+@click.command()
+@EXISTING_RUN
+@click.option("--strict", is_flag=True, help="Exit with 1 where a check found more than its threshold.")
+@click.option("--threshold", "pairs", multiple=True, metavar="CHECK=N", help="How much a check may find.")
+@FORMAT
+def qa(run: Path, strict: bool, pairs: tuple[str, ...], form: str) -> None:
+    """Check the captions of RUN: cut off, repeating, duplicates, failures, … One row a check.
+
+    Each row has the query behind it, which shows what was found.
+    """
+    from colcap import api
+    from colcap.printing import print_frame
+
+    found = api.open(run).qa(thresholds=dict(_count(pair) for pair in pairs))
+    print_frame(found.drop("looks_for") if form == "table" else found, form, out)
+    for name, why in found.filter(found["found"].is_null()).select("check", "looks_for").iter_rows():
+        err.print(escape(printable(f"{name}: {why}")))
+    if strict and not found["passed"].all():
+        sys.exit(1)
+
+
+def _count(pair: str) -> tuple[str, int]:
+    name, _, value = pair.partition("=")
+    if not value.isdecimal():
+        raise click.BadParameter(f"{pair!r} is not CHECK=N", param_hint="--threshold")
+    return name, int(value)
+
+
+def _pair(param: str) -> tuple[str, str]:
+    name, equals, value = param.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{param!r} is not NAME=VALUE", param_hint="--param")
+    return name, value
+
+
+VERBS: Final = (status, check, sql, search, gallery, qa)
