@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from colcap import json_schema
 from colcap.errors import ConfigError, printable
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -52,12 +53,20 @@ class Captioning(Section):
     """Caption a second time with the first caption in the prompt; both are kept."""
     stage2_prompt_text: str | None = None
     """What the second prompt says before the first caption."""
+    json_schema: str | None = None
+    """JSON schema that captions obey: inline, or a file; the answer is then also kept as JSON, in `caption_json`."""
     fp8: bool = False
     """Quantize the weights to fp8 (GPU only)."""
     disable_mmcache: bool = False
     """Switch off the engine's multimodal cache."""
     verbose: bool = False
     """Log every window."""
+
+    @field_validator("json_schema")
+    @classmethod
+    def _read_schema(cls, given: str | None) -> str | None:
+        """The file is read here, once: what is recorded and hashed is its content."""
+        return None if given is None else json_schema.resolve(given)
 
 
 class Preview(Section):

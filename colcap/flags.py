@@ -48,6 +48,7 @@ FLAGS: Final = (
     Flag("captioning-max-output-tokens", "captioning.max_output_tokens"),
     Flag("captioning-stage2-caption", "captioning.generate_stage2_caption"),
     Flag("captioning-stage2-prompt-text", "captioning.stage2_prompt_text"),
+    Flag("captioning-json-schema", "captioning.json_schema"),
     Flag("captioning-model-does-preprocess", "captioning.model_does_preprocess"),
     Flag("captioning-use-fp8-weights", "captioning.fp8"),
     Flag("captioning-use-vllm-mmcache", "captioning.disable_mmcache", inverted=True),

@@ -105,6 +105,7 @@ CAPTIONS: Final = pl.Schema(
         "caption_set": pl.String,
         "attempt": pl.Int32,
         "caption": pl.String,
+        "caption_json": pl.String,
         "stage1_caption": pl.String,
         "prompt_tokens": pl.Int32,
         "output_tokens": pl.Int32,
@@ -120,6 +121,7 @@ CAPTIONS: Final = pl.Schema(
         **STATUS,
     }
 )
+"""One row a window and attempt; `caption_json` is canonical JSON, where the captions obey a schema."""
 
 ENHANCED: Final = pl.Schema(
     {

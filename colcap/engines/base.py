@@ -78,6 +78,8 @@ class Sampling:
     """Above 1 makes tokens that were already there less likely."""
     max_output_tokens: int = 512
     """Longest answer, in tokens; a longer one is cut and its finish_reason is `length`."""
+    json_schema: str | None = None
+    """JSON schema, as JSON, that the answer has to obey; None for free text."""
 
 
 @dataclass(frozen=True, slots=True)

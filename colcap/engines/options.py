@@ -60,6 +60,9 @@ def engine_args(
         "max_num_batched_tokens": length,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
+        # Where spaces are allowed between JSON's tokens, a small model writes nothing else until it is cut off. And
+        # vLLM's choice of a backend by the first request is for the engine's whole life: guidance knows most schemas.
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
         **(_gpu_args(fp8=fp8) if on_gpu else _cpu_args(text, length)),
     }
     if model.family != "text":

@@ -61,18 +61,23 @@ def num_bytes(prompt: dict[str, Any]) -> int:
 def sampling_params(sampling: Sampling) -> Any:
     from vllm import SamplingParams
     from vllm.exceptions import VLLMClientError
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+    from vllm.v1.structured_output.backend_guidance import validate_guidance_grammar
 
+    schema = sampling.json_schema
     try:
-        return SamplingParams(
+        params = SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_output_tokens,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
         )
+        validate_guidance_grammar(params)  # a schema beyond it would otherwise be refused with every single request
     except (VLLMClientError, ValueError) as error:
         raise ConfigError(f"{sampling}: {error}") from None
+    return params
 
 
 def generation(output: Any) -> Generation:

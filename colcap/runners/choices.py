@@ -43,7 +43,13 @@ def stage2_prompt(config: Config) -> str | None:
 
 def sampling(config: Config) -> Sampling:
     """How text is generated."""
-    return Sampling(max_output_tokens=config.captioning.max_output_tokens)
+    c = config.captioning
+    return Sampling(max_output_tokens=c.max_output_tokens, json_schema=c.json_schema)
+
+
+def _sampling_facts(chosen: Sampling) -> dict[str, Any]:
+    """What is not chosen is left out, so that an option that is new here changes no fingerprint."""
+    return {name: value for name, value in asdict(chosen).items() if value is not None}
 
 
 def caption_fingerprint(config: Config, model: ResolvedModel) -> str:
@@ -54,7 +60,7 @@ def caption_fingerprint(config: Config, model: ResolvedModel) -> str:
             "model": [model.id, model.revision],
             "prompt": prompt,
             "stage2": stage2_prompt(config),
-            "sampling": asdict(sampling(config)),
+            "sampling": _sampling_facts(sampling(config)),
             "frames": asdict(sample_spec(config, model)),
             "windows": [config.captioning.window_size, config.captioning.remainder_threshold],
             "fp8": config.captioning.fp8,
@@ -130,7 +136,7 @@ def enhancement_facts(config: Config, model: ResolvedModel) -> dict[str, Any]:
     return {
         "model": [model.id, model.revision],
         "prompt": enhancement_prompt(config)[0],
-        "sampling": asdict(enhancement_sampling(config)),
+        "sampling": _sampling_facts(enhancement_sampling(config)),
         "fp8": config.enhancement.fp8,
     }
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from colcap import json_schema
 from colcap.engines.base import Engine, Generation, Request, Sampling, Video
 from colcap.errors import RowError
 from colcap.schema import CAPTIONS
@@ -42,38 +43,55 @@ class CaptionStep:
         seen = [row for row in rows if row["status"] == "ok"]
         videos = [_video(row) for row in seen]
         prompts = [row.get("prompt_text") or self.prompt for row in seen]
-        first = self._ask(prompts, videos)
+        first = self._ask(prompts, videos, self.sampling if self.stage2_prompt is None else self._free)
         final = first if self.stage2_prompt is None else self._refine(first, videos)
         answers = iter(zip(prompts, first, final, strict=True))
         done = [self._row(row, *next(answers)) if row["status"] == "ok" else self._unseen(row) for row in rows]
         return pl.DataFrame(done, schema=CAPTIONS, orient="row")
 
-    def _ask(self, prompts: Sequence[str], videos: Sequence[Video]) -> list[Generation]:
+    @property
+    def _free(self) -> Sampling:
+        """A first caption is free text: only what is kept as the caption has a schema to obey."""
+        return replace(self.sampling, json_schema=None)
+
+    def _ask(self, prompts: Sequence[str], videos: Sequence[Video], sampling: Sampling) -> list[Generation]:
         requests = [Request(text=text, video=video) for text, video in zip(prompts, videos, strict=True)]
-        return self.engine.generate(requests, self.sampling) if requests else []
+        return self.engine.generate(requests, sampling) if requests else []
 
     def _refine(self, first: Sequence[Generation], videos: Sequence[Video]) -> list[Generation]:
         """Ask again with the first caption; a row without one keeps its first answer, error and all."""
         assert self.stage2_prompt is not None
         there = [i for i, generation in enumerate(first) if generation.error is None]
         prompts = [f"{self.stage2_prompt}{first[i].text}" for i in there]
-        second = self._ask(prompts, [videos[i] for i in there])
+        second = self._ask(prompts, [videos[i] for i in there], self.sampling)
         refined = dict(zip(there, second, strict=True))
         return [refined.get(i, generation) for i, generation in enumerate(first)]
 
     def _row(self, sample: dict[str, Any], prompt: str, first: Generation, final: Generation) -> dict[str, Any]:
         two_stages = self.stage2_prompt is not None
+        as_json, error = self._as_json(final)
         return {
             **self._facts(sample),
             "caption": final.text,
+            "caption_json": as_json,
             "stage1_caption": first.text if two_stages else None,
             "prompt_tokens": final.prompt_tokens,
             "output_tokens": final.output_tokens,
             "finish_reason": final.finish_reason,
             "prompt_variant": self.prompt_variant if prompt == self.prompt else "row",
             "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
-            **(OK if final.error is None else failure(final.error)),
+            **(OK if error is None else failure(error)),
         }
+
+    def _as_json(self, answer: Generation) -> tuple[str | None, RowError | None]:
+        """The answer as JSON where a schema asks for it, or why it is none."""
+        if self.sampling.json_schema is None or answer.error is not None:
+            return None, answer.error
+        try:
+            return json_schema.conform(answer.text or "", self.sampling.json_schema), None
+        except RowError as error:
+            cut = " It was cut: raise max_output_tokens." if answer.finish_reason == "length" else ""
+            return None, RowError(error.kind, error.text + cut)
 
     def _unseen(self, sample: dict[str, Any]) -> dict[str, Any]:
         """The window has no frames to show: its caption row says why, in the words of the step that failed."""
