@@ -18,6 +18,7 @@ from colcap import json_schema
 from colcap.errors import ConfigError, printable
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PreprocessDtype = Literal["auto", "uint8", "float32", "float16", "bfloat16"]
 
 
 class Section(BaseModel):
@@ -47,6 +48,8 @@ class Captioning(Section):
     """Windows handed to the engine in one batch; several batches are in flight."""
     model_does_preprocess: bool = False
     """Give the model's own processor the frames as they are; otherwise they are resized to its budget at decode."""
+    preprocess_dtype: PreprocessDtype = "auto"
+    """How pixels travel: uint8 lets the engine normalise them, a float does that before; auto: uint8 if it can."""
     max_output_tokens: Annotated[int, Field(ge=1)] = 512
     """Longest caption, in tokens; one that is cut has finish_reason `length`."""
     generate_stage2_caption: bool = False

@@ -50,6 +50,7 @@ FLAGS: Final = (
     Flag("captioning-stage2-prompt-text", "captioning.stage2_prompt_text"),
     Flag("captioning-json-schema", "captioning.json_schema"),
     Flag("captioning-model-does-preprocess", "captioning.model_does_preprocess"),
+    Flag("captioning-preprocess-dtype", "captioning.preprocess_dtype"),
     Flag("captioning-use-fp8-weights", "captioning.fp8"),
     Flag("captioning-use-vllm-mmcache", "captioning.disable_mmcache", inverted=True),
     Flag("preview-target-fps", "preview.target_fps"),

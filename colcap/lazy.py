@@ -135,7 +135,7 @@ def _shared_engine(config: Config, model: ResolvedModel) -> Engine:
     from colcap.runners.engine import start_engine
 
     c = config.captioning
-    key = (model.path, c.fp8, c.disable_mmcache, c.model_does_preprocess)
+    key = (model.path, c.fp8, c.disable_mmcache, c.model_does_preprocess, c.preprocess_dtype)
     with _engines_lock:
         if key not in _engines:
             _engines[key] = start_engine(config, model, plan_cores())

@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from colcap.engines import options, terms
+from colcap.engines import pixels as pixel_rules
 from colcap.engines.base import Generation
 from colcap.engines.boot import boot, shut_down
 from colcap.engines.host import EngineHost
+from colcap.engines.pixels import Sight
+from colcap.engines.rendering import InlineRendering
 from colcap.engines.room import Room
-from colcap.errors import EngineError, RowError, printable
+from colcap.errors import ConfigError, EngineError, RowError, printable
 
 T = TypeVar("T")
 
@@ -44,6 +47,8 @@ class Launch:
     """More bytes of video than these wait outside."""
     goodbye_s: float
     """How long its engine may take to end by itself, in seconds."""
+    sight: Sight | None
+    """How it is shown frames; None for a text model."""
 
 
 class FrontEnd:
@@ -67,9 +72,12 @@ class FrontEnd:
         Raises
         ------
         EngineError : it does not start; the message carries the last lines of its process.
+        ConfigError : it cannot take pixels as it is told to.
         """
         try:
             self._ready.result()
+        except ConfigError:
+            raise
         except Exception as error:
             raise EngineError(
                 f"vLLM does not start: {printable(str(error))}\nLast lines of its engine:\n{self.last_words}"
@@ -123,6 +131,7 @@ class FrontEnd:
             self._host = EngineHost(env=options.engine_env(cores, verbose=verbose), cores=cores, verbose=verbose)
             self._room = Room(self._launch.max_requests_in_flight, self._launch.max_bytes_in_flight)
             self._llm = boot(self._launch.args, options.frontend_env(verbose=verbose), self._host)
+            self._rendering = self._open_rendering()
         except BaseException as error:
             self._ready.set_exception(error)
         else:
@@ -130,6 +139,14 @@ class FrontEnd:
         self._loop.run_forever()
         self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    def _open_rendering(self) -> InlineRendering:
+        renderer, sight = self._llm.renderer, self._launch.sight
+        if sight is None:
+            return InlineRendering(renderer, None)
+        pixels = pixel_rules.pixels(renderer, sight)
+        pixel_rules.check(renderer, pixels, sight)
+        return InlineRendering(renderer, pixels)
 
     async def _end(self) -> None:
         for task in self._asking:
@@ -157,7 +174,8 @@ class FrontEnd:
         async with self._room.taken(terms.num_bytes(prompt)):
             for last_try in (False, True):
                 try:
-                    output = await terms.generate(self._llm, prompt, params.clone(), f"colcap-{next(self._ids)}")
+                    request_id = f"colcap-{next(self._ids)}"
+                    output = await terms.generate(self._llm, self._rendering, prompt, params.clone(), request_id)
                 except RowError as error:
                     return Generation(error=error)
                 except Exception as error:

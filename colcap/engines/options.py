@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from colcap.config import PreprocessDtype
+from colcap.engines.pixels import in_floats
 from colcap.models.weights import ResolvedModel
 
 MAX_MODEL_LEN: Final = 32768
@@ -37,6 +39,7 @@ def engine_args(
     fp8: bool,
     disable_mmcache: bool,
     model_does_preprocess: bool,
+    preprocess_dtype: PreprocessDtype = "auto",
     overrides: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Keyword arguments of vLLM's `AsyncEngineArgs`; `overrides` win.
@@ -66,7 +69,8 @@ def engine_args(
         **(_gpu_args(fp8=fp8) if on_gpu else _cpu_args(text, length)),
     }
     if model.family != "text":
-        args |= _vision_args(disable_mmcache=disable_mmcache, model_does_preprocess=model_does_preprocess)
+        floats = in_floats(preprocess_dtype)
+        args |= _vision_args(disable_mmcache=disable_mmcache, as_is=model_does_preprocess, floats=floats)
     return args | dict(overrides)
 
 
@@ -96,11 +100,21 @@ def _kv_bytes_per_token(text: Mapping[str, Any]) -> int:
     return 2 * int(text["num_hidden_layers"]) * int(text.get("num_key_value_heads", heads)) * head_dim * 2
 
 
-def _vision_args(*, disable_mmcache: bool, model_does_preprocess: bool) -> dict[str, Any]:
+def _vision_args(*, disable_mmcache: bool, as_is: bool, floats: bool) -> dict[str, Any]:
+    """Options of the model's eyes.
+
+    Parameters
+    ----------
+    disable_mmcache : remember no videos.
+    as_is : frames come as they are; otherwise they are resized, and normalised where that is not the engine's task.
+    floats : pixels reach the engine normalised, by us or, where frames come as they are, by the model's processor.
+    """
+    done = {"do_resize": False, **({"do_rescale": False, "do_normalize": False} if floats else {})}
     return {
         "limit_mm_per_prompt": {"image": 0, "video": 1},
         "mm_processor_cache_gb": 0 if disable_mmcache else MMCACHE_GB,
-        **({} if model_does_preprocess else {"mm_processor_kwargs": {"do_resize": False}}),
+        "mm_device_do_normalize": not floats,
+        **({} if as_is else {"mm_processor_kwargs": done}),
     }
 
 

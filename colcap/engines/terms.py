@@ -34,13 +34,13 @@ def video_parts(video: Video, *, factor: int) -> dict[str, Any]:
     }
 
 
-async def generate(llm: Any, prompt: dict[str, Any], params: Any, request_id: str) -> Any:
+async def generate(llm: Any, rendering: Any, prompt: dict[str, Any], params: Any, request_id: str) -> Any:
     """Render a prompt, ask, and wait for the whole answer."""
     limit = llm.model_config.max_model_len
     _check_length(len(prompt["prompt_token_ids"]), limit)
-    (rendered,) = await llm.renderer.render_cmpl_async([dict(prompt)])
-    _check_length(len(rendered["prompt_token_ids"]), limit)
-    answers = [answer async for answer in llm.generate(rendered, params, request_id)]
+    async with rendering.rendered(prompt) as rendered:
+        _check_length(len(rendered["prompt_token_ids"]), limit)
+        answers = [answer async for answer in llm.generate(rendered, params, request_id)]
     return answers[-1]
 
 

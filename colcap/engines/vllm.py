@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+from colcap.config import PreprocessDtype
 from colcap.engines import cores as core_plan
 from colcap.engines import options, terms
-from colcap.engines.base import EngineStats, Generation, Request, Sampling
+from colcap.engines.base import EngineStats, Generation, Request, Sampling, Video
 from colcap.engines.chat import ChatEncoder
 from colcap.engines.frontend import FrontEnd, Launch
+from colcap.engines.pixels import Sight
 from colcap.errors import ConfigError, EngineError, RowError
 from colcap.models.weights import ResolvedModel
 
@@ -54,6 +56,8 @@ class VllmEngine:
     disable_mmcache : remember no videos between requests.
     model_does_preprocess : frames come as they are and the model's processor resizes them; otherwise their sides
         must be multiples of the model's factor and they are left alone.
+    preprocess_dtype : `uint8` lets the engine rescale and normalise pixels on its device; a float type does that
+        before, here or, with `model_does_preprocess`, in the processor; `auto` is `uint8` where the engine can.
     cores : cores of an engine on the CPU; the front-end takes the others.
     max_requests_in_flight, max_bytes_in_flight : more than these wait outside the engine, which holds a second
         copy of each video.
@@ -62,7 +66,7 @@ class VllmEngine:
 
     Raises
     ------
-    ConfigError : this cannot work here; see `check_available`.
+    ConfigError : this cannot work here; see `check_available` and `pixels.check`.
     EngineError : the engine does not start.
     """
 
@@ -73,6 +77,7 @@ class VllmEngine:
         fp8: bool = False,
         disable_mmcache: bool = False,
         model_does_preprocess: bool = False,
+        preprocess_dtype: PreprocessDtype = "auto",
         cores: Sequence[int] | None = None,
         max_requests_in_flight: int = 256,
         max_bytes_in_flight: int = 4 << 30,
@@ -82,7 +87,7 @@ class VllmEngine:
         check_available(fp8=fp8)
         self.model, self.revision = model.id, model.revision
         self._is_blind = model.family == "text"
-        self._factor = 1 if model_does_preprocess else model.factor
+        self._sight = None if self._is_blind else Sight(preprocess_dtype, model_does_preprocess, model.factor)
         on_cores = None if core_plan.has_gpu() else tuple(cores or core_plan.plan_cores().engine)
         args = options.engine_args(
             model,
@@ -90,6 +95,7 @@ class VllmEngine:
             fp8=fp8,
             disable_mmcache=disable_mmcache,
             model_does_preprocess=model_does_preprocess,
+            preprocess_dtype=preprocess_dtype,
             overrides=engine_kwargs,
         )
         self._launch = Launch(
@@ -99,6 +105,7 @@ class VllmEngine:
             max_requests_in_flight,
             max_bytes_in_flight,
             goodbye_s=GPU_GOODBYE_S if on_cores is None else 0,
+            sight=self._sight,
         )
         self._lock, self._restarts, self._closed = threading.Lock(), 0, False
         self._front = FrontEnd(self._launch)
@@ -158,10 +165,13 @@ class VllmEngine:
 
     def _prepare(self, request: Request) -> dict[str, Any] | RowError:
         """A request as vLLM takes it."""
-        if request.video is not None and self._is_blind:
-            return RowError("rejected", f"{self.model} is a text model and cannot see a video")
         try:
-            video = {} if request.video is None else terms.video_parts(request.video, factor=self._factor)
+            video = {} if request.video is None else self._shown(request.video)
             return {"prompt_token_ids": self._encoder.encode(request), **video}
         except RowError as error:
             return error
+
+    def _shown(self, video: Video) -> dict[str, Any]:
+        if self._sight is None:
+            raise RowError("rejected", f"{self.model} is a text model and cannot see a video")
+        return terms.video_parts(video, factor=self._sight.side_factor)

@@ -64,8 +64,15 @@ def caption_fingerprint(config: Config, model: ResolvedModel) -> str:
             "frames": asdict(sample_spec(config, model)),
             "windows": [config.captioning.window_size, config.captioning.remainder_threshold],
             "fp8": config.captioning.fp8,
+            **_rounding(config),
         }
     )
+
+
+def _rounding(config: Config) -> dict[str, str]:
+    """Floats round differently from bytes that the engine normalises, which can tip a caption over."""
+    dtype = config.captioning.preprocess_dtype
+    return {} if dtype in ("auto", "uint8") else {"pixels": dtype}
 
 
 def sample_spec(config: Config, model: ResolvedModel) -> media.SampleSpec:

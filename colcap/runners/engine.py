@@ -28,6 +28,7 @@ def start_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engin
         fp8=c.fp8,
         disable_mmcache=c.disable_mmcache,
         model_does_preprocess=c.model_does_preprocess,
+        preprocess_dtype=c.preprocess_dtype,
         cores=cores.engine,
         engine_kwargs=config.runtime.engine_kwargs,
         verbose=c.verbose,

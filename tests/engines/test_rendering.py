@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import random_models
+from renderers import rendered
 
-from colcap.engines import options, terms
-from colcap.engines.base import Request, Video
+from colcap.engines.base import Video
 from colcap.engines.chat import ChatEncoder, vision_tokens
 from colcap.models.weights import ResolvedModel, resolve
-
-
-def render(model: ResolvedModel, video: Video, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A request as vLLM's engine gets it, by its renderer and without an engine."""
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.renderers import renderer_from_config
-
-    monkeypatch.setattr(os, "environ", os.environ.copy())  # vLLM writes to it
-    flags = {"on_gpu": False, "fp8": False, "disable_mmcache": True, "model_does_preprocess": False}
-    args = options.engine_args(model, **flags, overrides={})
-    renderer = renderer_from_config(AsyncEngineArgs(**args).create_engine_config())
-    prompt = {
-        "prompt_token_ids": ChatEncoder(model.path).encode(Request("Describe.", video=video)),
-        **terms.video_parts(video, factor=model.factor),
-    }
-    [rendered] = renderer.render_cmpl([prompt])
-    renderer.shutdown()
-    return rendered
 
 
 def frames(count: int, height: int, width: int) -> np.ndarray:
@@ -46,13 +27,11 @@ def unpatched(pixels: Any, grid: list[int], patch: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("fps", "step", "expected"), [(30.0, 15, 1.0), (25.0, 5, 0.4), (2.0, 1, 1.0)])
-def test_qwen2_5_vl(
-    tiny: ResolvedModel, monkeypatch: pytest.MonkeyPatch, fps: float, step: int, expected: float
-) -> None:
+def test_qwen2_5_vl(tiny: ResolvedModel, fps: float, step: int, expected: float) -> None:
     shown = frames(8, 84, 112)
     video = Video(shown, [step * i for i in range(8)], source_frames=8 * step, source_fps=fps, content_id="clip-7")
 
-    result = render(tiny, video, monkeypatch)
+    result = rendered(tiny, video)
 
     item = result["mm_kwargs"].get_data()
     grid = item["video_grid_thw"].tolist()[0]
@@ -64,12 +43,12 @@ def test_qwen2_5_vl(
     assert "clip-7" in str(result["mm_hashes"]["video"])
 
 
-def test_qwen3_vl(tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_qwen3_vl(tiny: ResolvedModel, tmp_path: Path) -> None:
     model = resolve(str(random_models.qwen3_vl(tmp_path, tokenizer_of=tiny.path)), model_dir=tmp_path)
     shown = frames(6, 64, 96)
     video = Video(shown, [0, 15, 30, 45, 60, 75], source_frames=90, source_fps=30.0, content_id="clip-8")
 
-    result = render(model, video, monkeypatch)
+    result = rendered(model, video)
 
     item = result["mm_kwargs"].get_data()
     grid = item["video_grid_thw"].tolist()[0]
