@@ -102,8 +102,9 @@ class MediaPool:
 
         def settle(done: Future[Any]) -> None:
             error = None if done.cancelled() else done.exception()
-            if isinstance(error, BrokenProcessPool) and tries > 1 and not self._killed:
-                self._schedule(outer, fn, args, tries - 1)
+            again = 0 if self._killed else _tries_left(error, tries)
+            if again:
+                self._schedule(outer, fn, args, again)
             elif done.cancelled() or self._killed:
                 outer.cancel()
             elif outer.set_running_or_notify_cancel():
@@ -152,6 +153,14 @@ def _run(fn: Callable[..., T], *args: Any) -> T:
         raise RowError("too_large", "the worker's memory limit was reached") from error
 
 
+def _tries_left(error: BaseException | None, tries: int) -> int:
+    """How often a task is tried again. SIGKILL comes from outside (the OOM killer, a person), so that once is fair."""
+    if isinstance(error, BrokenProcessPool):
+        return tries - 1
+    killed = isinstance(error, pebble.ProcessExpired) and error.exitcode == -signal.SIGKILL
+    return min(1, tries - 1) if killed else 0
+
+
 def _set(outer: Future[Any], inner: Future[Any], error: BaseException | None, timeout_s: float) -> None:
     """Pass a task's end on, in our terms."""
     if error is None:
@@ -170,7 +179,7 @@ def _row_error(error: BaseException, timeout_s: float) -> BaseException:
 
 def _death(exitcode: int) -> str:
     if exitcode == -signal.SIGKILL:
-        return "the worker was killed (SIGKILL); the system may have run out of memory"
+        return "the worker was killed (SIGKILL), twice; the system may have run out of memory"
     if exitcode < 0:
         return f"the worker died of {signal.Signals(-exitcode).name}"
     return f"the worker exited with {exitcode}"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import clips
 import psutil
@@ -25,6 +26,13 @@ def pool() -> Iterator[MediaPool]:
 
 def allocate(num_bytes: int) -> int:
     return len(bytearray(num_bytes))
+
+
+def die_once(marker: str) -> str:
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
 
 
 def interrupt() -> str:
@@ -57,6 +65,11 @@ def test_one_bad_task_is_one_error(pool: MediaPool, fn: Callable[[int], object],
     assert isinstance(error, RowError)
     assert error.kind == kind
     assert good.result(timeout=30) == 10
+
+
+def test_a_worker_killed_from_outside_costs_no_task(pool: MediaPool, tmp_path: Path) -> None:
+    assert pool.submit(die_once, str(tmp_path / "died")).result(timeout=30) == "done"
+    assert (tmp_path / "died").exists()
 
 
 def test_errors_of_tasks_arrive_as_they_were(pool: MediaPool) -> None:
