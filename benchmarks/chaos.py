@@ -113,7 +113,11 @@ def draw(rng: random.Random, job: Job, *, captions: bool) -> Kill:
     """The next kill."""
     target = rng.choice(["run", "group", "group", "worker", *(["engine"] if captions else [])])
     moment = rng.choice(["time", "commit"] if target in ("worker", "engine") else ["time", "commit", "operation"])
-    when = {"time": rng.triangular(0, job.calm_s, 0.8 * job.calm_s), "commit": rng.randint(1, 4), "operation": rng.randint(1, 150)}[moment]
+    when = {
+        "time": rng.triangular(0, job.calm_s, 0.8 * job.calm_s),
+        "commit": rng.randint(1, 4),
+        "operation": rng.randint(1, 150),
+    }[moment]
     return Kill(target, moment, when)
 
 

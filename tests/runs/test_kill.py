@@ -64,7 +64,7 @@ def many(clips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_media_parts_survive_being_killed_again_and_again(many: Path, tmp_path: Path) -> None:
     dice, run, kills, rewritten = random.Random(2), tmp_path / "out", 0, []
-    while kills < 12:
+    while kills < 6:
         before = committed(run)
         process = start(many, run, MEDIA_ONLY)
         if kills % 2:  # every other kill falls after a commit, the rest anywhere
