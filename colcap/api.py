@@ -110,7 +110,9 @@ class Run:
         files = [file.path for folder in folders for file in store.list_parts(folder)]
         if not files:
             return pl.LazyFrame(schema=TABLES[name])
-        return pl.scan_parquet(files, hive_partitioning=False, glob=False)
+        # the manifest's own columns besides; a part of an older run may lack columns that came later
+        schema = {**pl.read_parquet_schema(files[0]), **dict(TABLES[name])}
+        return pl.scan_parquet(files, schema=schema, missing_columns="insert", hive_partitioning=False, glob=False)
 
     @property
     def clips(self) -> pl.LazyFrame:

@@ -116,6 +116,8 @@ def _captions(config: Config, engine: Engine | None, windows: pl.DataFrame) -> p
     see = WindowStep(choices.wanted(config, model, cut=False, preview=False, sample=True), choices.media_limits(config))
     say = choices.caption_step(config, model, engine or _shared_engine(config, model))
     prompts = windows.select("prompt_text") if "prompt_text" in windows.columns else None
+    if prompts is not None and (context := choices.context(config, model)):
+        windows = choices.with_room(windows, prompts["prompt_text"].to_list(), context.room)
     done = [pl.DataFrame(schema=CAPTIONS)]
     for start in range(0, windows.height, config.captioning.caption_batch_size):
         batch = windows.slice(start, config.captioning.caption_batch_size)

@@ -81,6 +81,7 @@ SAMPLES: Final = pl.Schema(
         "source_frames": pl.Int64,
         "source_fps": pl.Float64,
         "content_id": pl.String,
+        "warning": pl.String,
         **STATUS,
         "frames": pl.Binary,
     }
@@ -118,10 +119,12 @@ CAPTIONS: Final = pl.Schema(
         "prompt_variant": pl.String,
         "prompt_sha256": pl.String,
         "fingerprint": pl.String,
+        "warning": pl.String,
         **STATUS,
     }
 )
-"""One row a window and attempt; `caption_json` is canonical JSON, where the captions obey a schema."""
+"""One row a window and attempt; `caption_json` is canonical JSON, where the captions obey a schema; `warning` says from
+what size to what the frames were shrunk to fit the context."""
 
 ENHANCED: Final = pl.Schema(
     {
@@ -151,6 +154,9 @@ TABLES: Final = {
     "enhanced": ENHANCED,
 }
 """The seven tables of a run folder, in the order of the pipeline."""
+
+LATER_COLUMNS: Final = {"captions": ("caption_json", "warning")}
+"""Columns that older runs don't have: null where they are missing."""
 
 BLOB_TABLES: Final = {"windows_mp4": "mp4", "previews_webp": "webp"}
 """Tables of bytes, kept apart from the facts, and their column."""

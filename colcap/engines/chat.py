@@ -36,11 +36,11 @@ class ChatEncoder:
         self._chat = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         if not self._chat.is_fast:
             raise WeightsError(f"{folder}: the tokenizer has no tokenizer.json; colcap needs a fast tokenizer")
-        self._chat.chat_template = self._chat.chat_template or _template_file(folder)
+        self._chat.chat_template = self._chat.chat_template or template_file(folder)
         if not self._chat.chat_template:
             raise WeightsError(f"{folder}: the model has no chat template; take its Instruct variant")
         self._template = self._chat.backend_tokenizer
-        self._data = Tokenizer.from_str(_without_control_tokens(self._template.to_str()))
+        self._data = Tokenizer.from_str(without_control_tokens(self._template.to_str()))
         self._control = {i for i, token in self._template.get_added_tokens_decoder().items() if token.special}
         self._frames: dict[tuple[bool, bool], list[list[int]]] = {}
 
@@ -93,21 +93,12 @@ class ChatEncoder:
         return ids
 
 
-def vision_tokens(num_frames: int, height: int, width: int, *, factor: int) -> int:
-    """Tokens of a video in a Qwen-VL prompt, timestamps apart: one per `factor`-sided square of a pair of frames.
-
-    >>> vision_tokens(18, 560, 1008, factor=28)
-    6480
-    """
-    return -(-num_frames // 2) * (height // factor) * (width // factor)
-
-
-def _template_file(folder: Path) -> str | None:
+def template_file(folder: Path) -> str | None:
     """The chat template of models that keep it apart from the tokenizer."""
     file = folder / "chat_template.json"
     return json.loads(file.read_text(encoding="utf-8")).get("chat_template") if file.is_file() else None
 
 
-def _without_control_tokens(tokenizer: str) -> str:
+def without_control_tokens(tokenizer: str) -> str:
     parts = json.loads(tokenizer)
     return json.dumps({**parts, "added_tokens": [], "post_processor": None, "padding": None, "truncation": None})

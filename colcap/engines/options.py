@@ -54,7 +54,7 @@ def engine_args(
     8192
     """
     text = _text_config(model)
-    length = min(MAX_MODEL_LEN, int(text.get("max_position_embeddings", MAX_MODEL_LEN)))
+    length = _longest(text)
     args: dict[str, Any] = {
         "model": str(model.path),
         "dtype": "bfloat16",
@@ -72,6 +72,26 @@ def engine_args(
         floats = in_floats(preprocess_dtype)
         args |= _vision_args(disable_mmcache=disable_mmcache, as_is=model_does_preprocess, floats=floats)
     return args | dict(overrides)
+
+
+def context_length(model: ResolvedModel, overrides: Mapping[str, Any]) -> int | None:
+    """Tokens of one request, answer included; None where `overrides` leave it to vLLM.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from colcap.models.weights import resolve
+    >>> tiny = resolve("tiny", model_dir=Path("models"))
+    >>> context_length(tiny, {}), context_length(tiny, {"max_model_len": 2048}), context_length(
+    ...     tiny, {"max_model_len": "auto"})
+    (8192, 2048, None)
+    """
+    length = overrides.get("max_model_len", _longest(_text_config(model)))
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def _longest(text: Mapping[str, Any]) -> int:
+    return min(MAX_MODEL_LEN, int(text.get("max_position_embeddings", MAX_MODEL_LEN)))
 
 
 def _gpu_args(*, fp8: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 from colcap.errors import RowError
 from colcap.media.frame_choice import smart_nframes, spread
 from colcap.media.products import Budget
-from colcap.media.resize import pixels_per_frame, smart_resize
+from colcap.media.resize import frame_size
 from colcap.media.scale import Scaler, displayed_size, pixels
 from colcap.media.values import Frames, Sample, SampleSpec
 
@@ -38,6 +38,7 @@ class SampleProduct:
         self._chosen = spread(num_frames, smart_nframes(num_frames, fps, spec.sampling_fps))
         self.indices = set(self._chosen)
         self._frames: Frames | None = None
+        self._warning: str | None = None
 
     @property
     def encoder(self) -> str:
@@ -61,6 +62,7 @@ class SampleProduct:
             source_frames=self._num_frames,
             source_fps=self._fps,
             content_id=self._content_id(self._frames),
+            warning=self._warning,
         )
 
     def _allocate(self, width: int, height: int) -> Frames:
@@ -73,15 +75,11 @@ class SampleProduct:
         return np.empty(shape, np.uint8)
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
-        spec = self._spec
-        if not spec.resize:
+        if not self._spec.resize:
             return width, height
-        most = pixels_per_frame(
-            len(self._chosen), min_pixels=spec.min_pixels, max_pixels=spec.max_pixels, total_pixels=spec.total_pixels
-        )
-        least = min(spec.min_pixels, most)
-        height, width = smart_resize(height, width, factor=spec.factor, min_pixels=least, max_pixels=most)
-        return width, height
+        size = frame_size(width, height, self._spec, chosen=self._chosen, fps=self._fps)
+        self._warning = size.warning
+        return size.width, size.height
 
     def _content_id(self, frames: Frames) -> str:
         rates = (self._fps, self._spec.sampling_fps)

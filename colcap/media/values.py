@@ -63,6 +63,11 @@ class SampleSpec:
     """Pixels of all frames of a window, where two frames count as one; None: no such budget."""
     resize: bool = True
     """False: frames keep the size of the source, and a model's own processor resizes them."""
+    max_tokens: int | None = None
+    """Most tokens the frames of a window may become in the prompt, timestamps included: larger frames are shrunk,
+    down to `min_pixels`. None: no bound. Ignored where `resize` is False."""
+    timestamp_tokens: tuple[int, ...] = ()
+    """Tokens written around each pair of frames: the n-th where its second has n digits. Empty: none."""
 
     def __post_init__(self) -> None:
         _require(0 < self.sampling_fps <= 1000, "sampling_fps", self.sampling_fps, "above 0 and at most 1000")
@@ -151,6 +156,8 @@ class Sample:
     """Displayed frames per second of the clip."""
     content_id: str
     """Hash of pixels, shape, indices and rates: equal only for the same frames sampled the same way."""
+    warning: str | None = None
+    """Why the frames are smaller than the model's budget would have them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,9 +194,10 @@ class _Part:
 
     def _facts(self, file: _File) -> pl.DataFrame | None:
         """The rows, or None, with a problem, where columns are wrong."""
-        wrong = list(invariants.columns(file.table, pl.read_parquet_schema(file.file.path)))
+        there = pl.read_parquet_schema(file.file.path)
+        wrong = list(invariants.columns(file.table, there))
         self._add("schema", file.table, wrong)
-        columns = list(TABLES[file.table])
+        columns = [name for name in TABLES[file.table] if name in there]
         return None if wrong else pl.read_parquet(file.file.path, columns=columns, glob=False, hive_partitioning=False)
 
     def _check_together(self) -> None:

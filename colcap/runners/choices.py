@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+import polars as pl
 
 from colcap import media, prompts
 from colcap.config import Captioning, Config, Enhancement, fingerprint
 from colcap.engines.base import Engine, Sampling
 from colcap.models.weights import ResolvedModel, resolve
+from colcap.runners.context import Context, context_of, counter_of
 from colcap.runners.enhancing import EnhanceTodo
 from colcap.steps.captions import CaptionStep
 from colcap.steps.enhance import EnhanceStep
+
+FRAME_CHOICES: Final = ("sampling_fps", "factor", "min_pixels", "max_pixels", "total_pixels", "resize")
+"""Of a SampleSpec, what a user chooses; the context's room is the engine's, and its effect is in each row's warning."""
 
 
 def resolve_model(config: Config) -> ResolvedModel:
@@ -55,13 +61,14 @@ def _sampling_facts(chosen: Sampling) -> dict[str, Any]:
 def caption_fingerprint(config: Config, model: ResolvedModel) -> str:
     """Hash of everything a user chooses that can change a caption."""
     prompt, _ = caption_prompt(config)
+    spec = sample_spec(config, model)
     return fingerprint(
         {
             "model": [model.id, model.revision],
             "prompt": prompt,
             "stage2": stage2_prompt(config),
             "sampling": _sampling_facts(sampling(config)),
-            "frames": asdict(sample_spec(config, model)),
+            "frames": {name: getattr(spec, name) for name in FRAME_CHOICES},
             "windows": [config.captioning.window_size, config.captioning.remainder_threshold],
             "fp8": config.captioning.fp8,
             **_rounding(config),
@@ -87,6 +94,28 @@ def sample_spec(config: Config, model: ResolvedModel) -> media.SampleSpec:
     )
 
 
+def context(config: Config, model: ResolvedModel) -> Context | None:
+    """The caption model's context; None where only the engine knows it."""
+    return context_of(config, model, stage2_prompt(config))
+
+
+def fitted_spec(config: Config, model: ResolvedModel) -> media.SampleSpec:
+    """The same as `sample_spec`, with the room that the configuration's prompt leaves for frames."""
+    spec, room = sample_spec(config, model), context(config, model)
+    if room is None or not spec.resize:  # the model's own processor decides on the size, and the engine refuses
+        return spec
+    written = counter_of(model.path).timestamp_tokens() if model.family == "qwen3_vl" else ()
+    return replace(spec, max_tokens=room.room(caption_prompt(config)[0]), timestamp_tokens=written)
+
+
+def with_room(batch: pl.DataFrame, prompts: Sequence[str | None], room: Callable[[str], int] | None) -> pl.DataFrame:
+    """Clips or windows with the tokens that their rows' own prompts leave for frames, as `max_tokens`."""
+    if room is None or not any(prompts):
+        return batch
+    left = [None if not prompt else room(prompt) for prompt in prompts]
+    return batch.with_columns(pl.Series("max_tokens", left, dtype=pl.Int64))
+
+
 def preview_spec(config: Config) -> media.PreviewSpec:
     """How previews look."""
     p = config.preview
@@ -108,7 +137,7 @@ def wanted(
         remainder_threshold=config.captioning.remainder_threshold,
         cut=config.cut if cut else None,
         preview=preview_spec(config) if preview else None,
-        sample=sample_spec(config, model) if sample and model else None,
+        sample=fitted_spec(config, model) if sample and model else None,
         num_threads=num_threads,
     )
 

@@ -143,9 +143,11 @@ def _steps(
             config, model, cut=todo.media, preview=todo.previews, sample=sample, num_threads=num_threads
         )
 
+    context = None if model is None else choices.context(config, model)
     return Steps(
         media=lambda todo: MediaStep(wanted(todo), limits, reader),
         windows=lambda todo: WindowStep(wanted(todo), limits),
+        with_room=partial(choices.with_room, room=context.room if context else None),
         caption=lambda: choices.caption_step(config, _known(model), handle.get()),
         cancel=handle.close,
     )

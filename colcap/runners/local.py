@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,6 +69,8 @@ class Steps:
     """The step that makes what a part lacks, from its clips."""
     windows: Callable[[PartTodo], Step]
     """The same, from its stored windows."""
+    with_room: Callable[[pl.DataFrame, Sequence[str | None]], pl.DataFrame]
+    """Adds to clips or windows the room that their own prompts leave for frames."""
     caption: Callable[[], Callable[[pl.DataFrame], pl.DataFrame]]
     """Starts the engine, once, and gives the caption step; called only if a part needs it."""
     cancel: Callable[[], None]
@@ -168,7 +170,8 @@ class LocalRunner:
                     raise Cancelled
             if self._stop.is_set():
                 raise Cancelled
-            self._tasks.put(_Task(part, step, batch, self.pool.submit(step, batch)))
+            sized = self.steps.with_room(batch, part.own_prompts(batch))
+            self._tasks.put(_Task(part, step, batch, self.pool.submit(step, sized)))
         self._tasks.put(part)
 
     def _open(self, todo: PartTodo, rows: pl.DataFrame | None) -> OpenPart:

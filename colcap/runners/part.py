@@ -48,6 +48,10 @@ class OpenPart:
         clip_ids = [window_id.rpartition(":")[0] for window_id in samples["window_id"]]
         return samples.hstack([pl.Series("prompt_text", [self.prompts.get(i) for i in clip_ids], dtype=pl.String)])
 
+    def own_prompts(self, batch: pl.DataFrame) -> list[str | None]:
+        """The prompts that a batch's clips, or its windows' clips, bring themselves."""
+        return [self.prompts.get(clip_id) for clip_id in batch["clip_id"]]
+
     def commit_media(self) -> None:
         """Make clips, windows and previews visible."""
         self._write()

@@ -7,8 +7,8 @@ processes) and by the lazy verbs (many clips a batch, in this process); it never
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import polars as pl
@@ -38,7 +38,8 @@ def window_id(clip_id: str, index: int) -> str:
 class MediaStep:
     """Turns clip rows into window rows.
 
-    In: `clip_id`, `uri`, `part`, optionally `mp4` (the clip itself).
+    In: `clip_id`, `uri`, `part`, optionally `mp4` (the clip itself) and `max_tokens` (as in `SampleSpec`; null: as for
+    all).
     Out: `schema.MEDIA`, one row per window in order; a clip without windows is one row with a null `window`.
     """
 
@@ -63,7 +64,7 @@ class MediaStep:
         try:
             data = self.read(clip["uri"]) if clip.get("mp4") is None else clip["mp4"]
             num_bytes = len(data)
-            made = media.process_clip(data, self.wanted, self.limits)
+            made = media.process_clip(data, _own(self.wanted, clip), self.limits)
         except RowError as error:
             return [_clip_failed(clip, error, num_bytes)]
         facts = _clip_row(clip, made)
@@ -75,7 +76,8 @@ class WindowStep:
     """Makes previews and samples of windows that are stored already; the source is not read again.
 
     In: `window_id`, `fps`, `start_s`, `end_s` and `mp4`, as in the windows tables; a null mp4 is a window whose
-    cut failed. Out: `schema.MEDIA` with a null `clip`, and `window` reduced to its id.
+    cut failed; optionally `max_tokens` (as in `SampleSpec`; null: as for all). Out: `schema.MEDIA` with a null `clip`,
+    and `window` reduced to its id.
     """
 
     wanted: media.Wanted
@@ -97,7 +99,7 @@ class WindowStep:
         seconds = window["end_s"] - window["start_s"]
         try:
             made = media.process_window(
-                window["mp4"], self.wanted, fps=window["fps"], duration_s=seconds, limits=self.limits
+                window["mp4"], _own(self.wanted, window), fps=window["fps"], duration_s=seconds, limits=self.limits
             )
         except RowError as error:
             return self._failed(window["window_id"], error)
@@ -107,6 +109,14 @@ class WindowStep:
         preview = error if self.wanted.preview else None
         sample = error if self.wanted.sample else None
         return _row(None, _only_id(name), None, *_preview(name, preview), *_sample(name, sample))
+
+
+def _own(wanted: media.Wanted, row: Mapping[str, Any]) -> media.Wanted:
+    """The products wanted of a row whose own prompt leaves its frames more room than the others', or less."""
+    room = row.get("max_tokens")
+    if room is None or wanted.sample is None:
+        return wanted
+    return replace(wanted, sample=replace(wanted.sample, max_tokens=room))
 
 
 def _clip_failed(clip: dict[str, Any], error: RowError, num_bytes: int | None = None) -> dict[str, Any]:
@@ -200,6 +210,7 @@ def _sample(name: str, sample: media.Sample | RowError | None) -> tuple[dict[str
         "source_frames": sample.source_frames,
         "source_fps": sample.source_fps,
         "content_id": sample.content_id,
+        "warning": sample.warning,
     }
     return {**blank, **facts, **OK}, sample.frames.tobytes()
 

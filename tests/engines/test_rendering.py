@@ -11,7 +11,9 @@ import random_models
 from renderers import rendered
 
 from colcap.engines.base import Video
-from colcap.engines.chat import ChatEncoder, vision_tokens
+from colcap.engines.chat import ChatEncoder
+from colcap.engines.prompt_tokens import PromptCounter
+from colcap.media.resize import vision_tokens
 from colcap.models.weights import ResolvedModel, resolve
 
 
@@ -55,5 +57,7 @@ def test_qwen3_vl(tiny: ResolvedModel, tmp_path: Path) -> None:
     text = ChatEncoder(tiny.path)._template.decode(result["prompt_token_ids"])
     assert (model.family, model.factor, grid) == ("qwen3_vl", 32, [3, 4, 6])
     assert result["prompt_token_ids"].count(1023) == vision_tokens(6, 64, 96, factor=32)
+    counter = PromptCounter(model.path)
+    assert len(result["prompt_token_ids"]) == counter.count("Describe.") + 3 * (6 + counter.timestamp_tokens()[0])
     assert [f"<{time} seconds>" in text for time in ("0.2", "1.2", "2.2")] == [True] * 3
     assert np.array_equal(unpatched(item["pixel_values_videos"], grid, 16), shown[::2])
