@@ -130,8 +130,8 @@ def test_the_models_own_processor_decides_by_itself() -> None:
 
 def test_a_run_of_before_the_warning_can_be_read_and_checked(run: colcap.Run) -> None:
     for file in (run.path / "captions" / "set=default").iterdir():
-        table = pq.read_table(file)
-        pq.write_table(table.drop_columns(["caption_json", "warning"]).replace_schema_metadata(pq.read_metadata(file).metadata), file)
+        older = pq.read_table(file).drop_columns(["caption_json", "warning"])
+        pq.write_table(older.replace_schema_metadata(pq.read_metadata(file).metadata), file)
 
     assert run.captions.collect()["warning"].to_list() == [None] * run.captions.collect().height
     assert run.sql("select count(*) from captions_latest where warning is null").item() == 3
