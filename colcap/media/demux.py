@@ -203,6 +203,7 @@ def doubts(source: Source) -> list[str]:
         f"container {source.container.format.name}": source.container.format.name not in COUNTABLE_FORMATS,
         "packets without display time": not source.shown,
         "packets with equal display times": not is_increasing(order),
+        "damage": source.damage is not None,
         "broken packets": any(packet.is_corrupt for packet in packets),
         "codec configuration changes": source.changes_configuration,
         "no keyframe at the start": source.sync[:1] != [0],

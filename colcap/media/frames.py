@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
 from typing import Final, Protocol
 
@@ -12,7 +13,7 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from colcap.media.demux import Source, read_clip
+from colcap.media.demux import Source, doubts, read_clip
 from colcap.media.libav import Log, media_error
 from colcap.media.limits import Limits
 from colcap.media.timeline import Timeline, is_increasing, timeline_of
@@ -27,7 +28,18 @@ DEFAULT_RATE: Final = Fraction(25)
 
 
 class Undecodable(Exception):
-    """Packets that should give a frame give none: count again by decoding."""
+    """Packets do not give the frames they should, or not whole: look closer."""
+
+
+class Trust(Enum):
+    """What is taken for the displayed frames of a clip."""
+
+    PACKETS = "packets"
+    """Its packets, if nothing speaks against that."""
+    CHECKED = "checked"
+    """Its packets, if decoding every frame once agrees with them."""
+    FRAMES = "frames"
+    """What decoding every frame once gives."""
 
 
 class FrameSource(Protocol):
@@ -48,6 +60,8 @@ class PacketFrames:
     source: Source
     timeline: Timeline
     log: Log
+    checked: bool
+    """Every frame was decoded once, and that agreed with the packets."""
 
     def decode(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield the wanted frames, decoding as little as possible.
@@ -59,14 +73,16 @@ class PacketFrames:
         """
         numbers = {self.timeline.pts[number]: number for number in wanted}
         positions = {self.source.shown[number] for number in wanted}
-        missing = len(wanted)
+        expected = iter(sorted(wanted))
         for frame in self._decode(positions):
             number = numbers.pop(frame.pts, None) if frame.pts is not None else None
-            if number is not None:
-                missing -= 1
-                yield number, frame
-        if missing:
-            raise Undecodable(f"{missing} frames do not decode")
+            if number is None:
+                continue
+            if number != next(expected):
+                raise Undecodable(f"frame {number} comes before its turn")
+            yield number, frame
+        if numbers:
+            raise Undecodable(f"{len(numbers)} frames do not decode")
 
     def _decode(self, positions: set[int]) -> Iterator[VideoFrame]:
         context, skips = self.source.stream.codec_context, self.source.codec in SKIPS_EXACTLY
@@ -201,18 +217,12 @@ def _describe(source: Source) -> str:
     return f"{context.codec.name} {context.width}x{context.height} {context.pix_fmt}, options {context.options}"
 
 
-def frames_of(source: Source, why: list[str], limits: Limits, log: Log, num_threads: int) -> FrameSource:
-    """The frames of a clip, by packets where those can be trusted, else counted by decoding.
-
-    Parameters
-    ----------
-    why : doubts about the packets; where there are some, every frame is decoded once, and if that agrees with the
-        packets they are trusted after all.
-    """
-    if not why:
-        return PacketFrames(source, source.timeline(), log)
+def frames_of(source: Source, trust: Trust, limits: Limits, log: Log, num_threads: int) -> FrameSource:
+    """The frames of a clip, by packets where those can be trusted, else counted by decoding."""
+    if trust is Trust.PACKETS and not doubts(source):
+        return PacketFrames(source, source.timeline(), log, checked=False)
     counted = count_frames(source.data, limits, log, num_threads)
     by_packets = [source.times[position].pts for position in source.shown]
-    if counted.raw_pts == by_packets and is_increasing(by_packets):
-        return PacketFrames(source, source.timeline(), log)
+    if trust is not Trust.FRAMES and counted.raw_pts == by_packets and is_increasing(by_packets):
+        return PacketFrames(source, source.timeline(), log, checked=True)
     return counted

@@ -31,6 +31,9 @@ LIBAV_ERRORS: Final = (FFmpegError, OSError, ValueError, MemoryError, OverflowEr
 
 BUFFER_BYTES: Final = 1 << 20
 MAX_LOG_LINES: Final = 6
+MAX_COMPLAINTS: Final = 2
+HARMLESS: Final = ("not on whitelist", "mmco: unref short failure")
+"""Lines of no consequence: packets read without a decoder, and H.264's leading pictures of open GOPs."""
 
 Log = list[tuple[int, str, str]]
 """libav's lines: level, name of the part that speaks, text."""
@@ -75,16 +78,30 @@ def libav_log(num_threads: int = 1) -> Iterator[Log]:
         _LEVEL.change(-1, threaded=threaded)
 
 
+def complaints(log: Log, decoder: str) -> str | None:
+    """What a decoder said about its input, without the lines that intact clips give too; None: nothing.
+
+    >>> complaints([(16, "h264", "mmco: unref short failure\\n"), (16, "h264", "concealing 9 errors\\n")], "h264")
+    'libav: [h264] concealing 9 errors'
+    """
+    lines = [line for line in log if line[1] == decoder and not any(word in line[2] for word in HARMLESS)]
+    return _quoted(lines, MAX_COMPLAINTS) if lines else None
+
+
 def media_error(kind: str, text: str, log: Sequence[tuple[int, str, str]] = (), error: object = None) -> RowError:
     """A RowError that ends with what libav said.
 
     >>> media_error("corrupt", "no frame decodes", [(16, "h264", "no frame!\\n")]).text
     'no frame decodes; libav: [h264] no frame!'
     """
-    lines = list(dict.fromkeys(f"[{name}] {line.strip()}" for _, name, line in log))[-MAX_LOG_LINES:]
     reason = getattr(error, "strerror", None) or (str(error) if error is not None else None)
-    said = "libav: " + " | ".join(lines) if lines else None
+    said = _quoted(log, MAX_LOG_LINES) if log else None
     return RowError(kind, "; ".join(part for part in (text, reason, said) if part))
+
+
+def _quoted(log: Sequence[tuple[int, str, str]], most: int) -> str:
+    lines = list(dict.fromkeys(f"[{name}] {line.strip()}" for _, name, line in log))
+    return "libav: " + " | ".join(lines[-most:])
 
 
 def open_clip(data: bytes, limits: Limits, log: Log, *, probe: bool = True) -> InputContainer:

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from colcap.errors import RowError
 from colcap.media.cut import NotExact, copy_window, is_window_already, why_not_copy
 from colcap.media.damage import missing_seconds
-from colcap.media.demux import Source, doubts, read_clip
+from colcap.media.demux import Source, read_clip
 from colcap.media.encode import EncodedWindow
-from colcap.media.frames import CountedFrames, FrameSource, Undecodable, count_frames, frames_of
-from colcap.media.libav import Log, libav_log, media_error
+from colcap.media.frames import CountedFrames, FrameSource, PacketFrames, Trust, Undecodable, frames_of
+from colcap.media.libav import Log, complaints, libav_log, media_error
 from colcap.media.limits import Limits
 from colcap.media.orientation import Orientation, orientation_of
 from colcap.media.preview import PreviewProduct, preview_format
@@ -55,7 +55,7 @@ def process_clip(data: bytes, wanted: Wanted, limits: Limits = DEFAULT_LIMITS) -
     A window holds video only; `whole` means that the clip was such a file already.
     """
     with libav_log(wanted.num_threads) as log:
-        return _recounting(lambda recount: _clip(data, wanted, limits, log, recount), log)
+        return _trusting_less(lambda trust: _clip(data, wanted, limits, log, trust), log)
 
 
 def process_window(
@@ -78,23 +78,24 @@ def process_window(
     """
     with libav_log(wanted.num_threads) as log:
         stored = replace(wanted, cut=None)
-        return _recounting(lambda recount: _stored(mp4, stored, fps, duration_s, limits, log, recount), log)
+        return _trusting_less(lambda trust: _stored(mp4, stored, fps, duration_s, limits, log, trust), log)
 
 
-def _recounting(make: Callable[[bool], T], log: Log) -> T:
-    """Make something of a clip's packets; if frames are missing then, of the frames that do decode."""
+def _trusting_less(make: Callable[[Trust], T], log: Log) -> T:
+    """Make something of a clip's packets; if that fails or shows damage, of what decoding every frame tells."""
+    for trust in (Trust.PACKETS, Trust.CHECKED):
+        try:
+            return make(trust)
+        except Undecodable:
+            log.clear()
     try:
-        return make(False)
-    except Undecodable:
-        log.clear()
-    try:
-        return make(True)
+        return make(Trust.FRAMES)
     except Undecodable as error:
         raise media_error("corrupt", str(error), log) from error
 
 
-def _clip(data: bytes, wanted: Wanted, limits: Limits, log: Log, recount: bool) -> Clip:
-    with _opened(data, wanted, limits, log, recount) as (source, frames):
+def _clip(data: bytes, wanted: Wanted, limits: Limits, log: Log, trust: Trust) -> Clip:
+    with _opened(data, wanted, limits, log, trust) as (source, frames):
         timeline = frames.timeline
         spans = windows(len(timeline), size=wanted.window_size, remainder_threshold=wanted.remainder_threshold)
         if not spans:
@@ -103,13 +104,16 @@ def _clip(data: bytes, wanted: Wanted, limits: Limits, log: Log, recount: bool) 
         workshop = _Workshop(source, frames, timeline, fps, wanted, limits, log)
         making = [workshop.start(span) for span in spans]
         picture = _decode(frames, making)
-        return Clip(_probe(source, frames, fps, picture), [_window(each, timeline) for each in making])
+        said = complaints(log, source.stream.codec_context.codec.name)
+        if said and isinstance(frames, PacketFrames) and not frames.checked:
+            raise Undecodable(said)
+        return Clip(_probe(source, frames, fps, picture, said), [_window(each, timeline) for each in making])
 
 
 def _stored(
-    mp4: bytes, wanted: Wanted, fps: float, duration_s: float, limits: Limits, log: Log, recount: bool
+    mp4: bytes, wanted: Wanted, fps: float, duration_s: float, limits: Limits, log: Log, trust: Trust
 ) -> Window:
-    with _opened(mp4, wanted, limits, log, recount) as (source, frames):
+    with _opened(mp4, wanted, limits, log, trust) as (source, frames):
         timeline = frames.timeline.lasting(duration_s)
         workshop = _Workshop(source, frames, timeline, fps, wanted, limits, log)
         making = workshop.start(range(len(timeline)))
@@ -119,16 +123,12 @@ def _stored(
 
 @contextmanager
 def _opened(
-    data: bytes, wanted: Wanted, limits: Limits, log: Log, recount: bool
+    data: bytes, wanted: Wanted, limits: Limits, log: Log, trust: Trust
 ) -> Iterator[tuple[Source, FrameSource]]:
     with read_clip(data, limits, log, num_threads=wanted.num_threads) as source:
         if source.shown:
             _check_duration(source.timeline(), limits)
-        frames: FrameSource
-        if recount:
-            frames = count_frames(data, limits, log, wanted.num_threads)
-        else:
-            frames = frames_of(source, doubts(source), limits, log, wanted.num_threads)
+        frames = frames_of(source, trust, limits, log, wanted.num_threads)
         _check_duration(frames.timeline, limits)
         yield source, frames
 
@@ -247,7 +247,9 @@ def _decode(frames: FrameSource, making: Sequence[_Making]) -> tuple[int, int, O
     return picture
 
 
-def _probe(source: Source, frames: FrameSource, fps: float, picture: tuple[int, int, Orientation]) -> Probe:
+def _probe(
+    source: Source, frames: FrameSource, fps: float, picture: tuple[int, int, Orientation], said: str | None
+) -> Probe:
     width, height, orientation = picture
     timeline = frames.timeline
     displayed_width, displayed_height = orientation.displayed(width, height)
@@ -261,16 +263,18 @@ def _probe(source: Source, frames: FrameSource, fps: float, picture: tuple[int, 
         rotation=orientation.degrees,
         has_audio=source.has_audio,
         num_bytes=len(source.data),
-        warning="; ".join(_damages(source, frames, fps)) or None,
+        warning="; ".join(_damages(source, frames, fps, said)) or None,
     )
 
 
-def _damages(source: Source, frames: FrameSource, fps: float) -> list[str]:
+def _damages(source: Source, frames: FrameSource, fps: float, said: str | None) -> list[str]:
     """What the clip has lost, as far as it shows."""
     end_s = float(frames.timeline.end * source.time_base)
     found = [source.damage, missing_seconds(source.container, source.stream, end_s, 1 / fps)]
     if isinstance(frames, CountedFrames):
         found.append(frames.damage(len(source.packets)))
+    if said is not None:
+        found.append(f"damaged: {said}")
     return [what for what in found if what is not None]
 
 

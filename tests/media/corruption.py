@@ -1,0 +1,314 @@
+"""Thousands of damaged clips through the real worker pool, and an account of every one of them.
+
+    python tests/media/corruption.py [--inputs 3000] [--seed 0] [--workers 2] [--timeout-s 60]
+
+Each input is a small clip of one of FORMATS with one seeded damage: cut short, bits flipped, a run overwritten, a size
+field that lies, pieces in another order. It goes through `MediaStep` in a `MediaPool` worker with every product asked
+for. Printed: rows by status and kind for each damage, what broke an invariant (exit 1), how the workers' memory grew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import random
+import re
+import statistics
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import av
+import clips
+import polars as pl
+import psutil
+
+from colcap.errors import ERROR_KINDS, RowError
+from colcap.media import Limits, MediaPool, PreviewSpec, SampleSpec, Wanted
+from colcap.steps.media import MediaStep
+
+FORMATS = {
+    "h264 gop 12": "mp4",
+    "h264 fragmented": "mp4",
+    "h264 audio": "mp4",
+    "h264 interlaced": "mp4",
+    "hevc open gop": "mp4",
+    "av1 mp4": "mp4",
+    "prores mov": "mp4",
+    "h264 mkv": "ebml",
+    "vp9 webm": "ebml",
+    "vp8 webm": "ebml",
+    "h264 ts": "ts",
+    "mpeg2 ts": "ts",
+    "mpeg2 mpg": "mpg",
+    "mpeg4 avi": "riff",
+    "mjpeg avi": "riff",
+    "h264 flv": "flv",
+    "wmv2 asf": "asf",
+}
+"""Clips of `clips.py`, and how their containers write sizes."""
+
+SIZES = {
+    "mp4": (rb"(?=([a-z][a-z0-9]{3}))", -4, 4, "big"),
+    "ebml": (
+        rb"(?=\x1f\x43\xb6\x75|\x16\x54\xae\x6b|\x18\x53\x80\x67|\x1c\x53\xbb\x6b|[\xa0\xa3][\x80-\xff])",
+        1,
+        4,
+        "big",
+    ),
+    "ts": (rb"(?=\x47[\x00-\x5f][\x00-\xff][\x10-\x3f])", 3, 2, "big"),
+    "mpg": (rb"(?=\x00\x00\x01[\xba-\xe0])", 4, 2, "big"),
+    "riff": (rb"(?=[A-Za-z0-9]{2}(dc|wb|ft|DX|ST|x1|rl|rh|rf|rd|dx|vi))", 4, 4, "little"),
+    "flv": (rb"(?=[\x08\x09\x12]\x00)", 1, 3, "big"),
+    "asf": (rb"(?=[\x82\x88]..\x5d[\x00-\xff]{2}|\x8e\x26\xb2\x75|\xdc\xb7\xb7\xa9|\x91\xdc\xb7\xb7)", 16, 8, "little"),
+}
+"""By container: what stands near a size field, the field's offset from there, its bytes, their order."""
+
+WANTED = Wanted(
+    window_size=32,
+    remainder_threshold=16,
+    preview=PreviewSpec(target_height=60, compression_level=1),
+    sample=SampleSpec(min_pixels=7840, max_pixels=15680),
+)
+LIMITS = Limits(max_pixels=1920 * 1080, max_output_bytes=256 << 20)
+WORKER_BYTES = 1 << 30
+EVERY = 50
+"""Inputs between two looks at the workers' memory."""
+
+
+def truncated(data: bytearray, rng: random.Random, _: str) -> None:
+    """Lose the end, or rarely the start."""
+    at = rng.randrange(len(data))
+    if rng.random() < 0.9:
+        del data[at:]
+    else:
+        del data[: max(1, at // 8)]
+
+
+def flipped(data: bytearray, rng: random.Random, _: str) -> None:
+    """Flip single bits, everywhere or near the start, where headers are."""
+    within = rng.choice([len(data), len(data), min(len(data), 2000)])
+    for _flip in range(rng.choice([1, 3, 10, 100, 1000])):
+        data[rng.randrange(within)] ^= 1 << rng.randrange(8)
+
+
+def overwritten(data: bytearray, rng: random.Random, _: str) -> None:
+    """Fill a run with zeros, ones or noise."""
+    start, size = rng.randrange(len(data)), rng.choice([4, 64, 1000, len(data) // 4])
+    stop = min(len(data), start + size)
+    data[start:stop] = rng.choice([bytes(stop - start), b"\xff" * (stop - start), rng.randbytes(stop - start)])
+
+
+def lying(data: bytearray, rng: random.Random, sizes: str) -> None:
+    """Write a false size, or several, where the container keeps one."""
+    pattern, offset, width, order = SIZES[sizes]
+    places = [found.start() + offset for found in re.finditer(pattern, bytes(data), re.DOTALL)]
+    most = (1 << 8 * width) - 1
+    for at in rng.sample(places, min(len(places), rng.choice([1, 1, 2, 5]))):
+        if not 0 <= at <= len(data) - width:
+            continue
+        true = int.from_bytes(data[at : at + width], order)
+        lie = rng.choice([0, 1, 7, true - 1, true + 1, 2 * true, most, most // 2, rng.randrange(most)])
+        data[at : at + width] = (lie & most).to_bytes(width, order)
+
+
+def reordered(data: bytearray, rng: random.Random, _: str) -> None:
+    """Exchange, repeat or drop a piece."""
+    a, b, c = sorted(rng.randrange(len(data)) for _ in range(3))
+    pieces = [data[:a], data[a:b], data[b:c], data[c:]]
+    order = rng.choice([(0, 2, 1, 3), (0, 1, 1, 2, 3), (0, 2, 3)])
+    data[:] = b"".join(pieces[i] for i in order)
+
+
+DAMAGES: dict[str, Callable[[bytearray, random.Random, str], None]] = {
+    "truncated": truncated,
+    "bits flipped": flipped,
+    "overwritten": overwritten,
+    "sizes that lie": lying,
+    "reordered": reordered,
+}
+
+
+def inputs(count: int, seed: int) -> Iterator[tuple[str, str, bytes]]:
+    """(format, damage, file) of each input, the same ones for the same seed."""
+    kinds = [(name, damage) for name in FORMATS for damage in DAMAGES]
+    for index in range(count):
+        name, damage = kinds[index % len(kinds)]
+        data = bytearray(clips.clip(name))
+        DAMAGES[damage](data, random.Random(f"{seed} {index}"), FORMATS[name])
+        yield name, damage, bytes(data)
+
+
+@dataclass
+class Account:
+    """What became of an input."""
+
+    outcome: str
+    """Status and kind of its clip row; `ok, warned` where the row says what is wrong."""
+    broken: list[str] = field(default_factory=list)
+    """Invariants that do not hold."""
+    unseen: int = 0
+    """Windows whose file gives fewer frames to a plain reader than the row says, though no row warns of damage."""
+
+
+def process(index: int, data: bytes) -> Account:
+    """Run one input through the step and look at its rows; called in a worker."""
+    step = MediaStep(wanted=WANTED, limits=LIMITS, read=_no_uri)
+    return account(step(_clip(index, data)))
+
+
+def _no_uri(uri: str) -> bytes:
+    raise AssertionError(uri)
+
+
+def _clip(index: int, data: bytes | None) -> pl.DataFrame:
+    schema = {"clip_id": pl.String, "uri": pl.String, "part": pl.Int32, "mp4": pl.Binary}
+    return pl.DataFrame([{"clip_id": f"{index}", "uri": None, "part": 0, "mp4": data}], schema=schema)
+
+
+def account(rows: pl.DataFrame) -> Account:
+    """Check the rows of one clip."""
+    made = list(rows.iter_rows(named=True))
+    clip = made[0]["clip"]
+    if clip["status"] != "ok":
+        known = clip["error_kind"] in ERROR_KINDS and clip["error_kind"] != "unknown" and clip["error"]
+        return Account(f"{clip['status']} {clip['error_kind']}", [] if known and len(made) == 1 else ["error row"])
+    result = Account("ok, warned" if clip["warning"] else "ok")
+    result.broken = [what for row in made for what in _broken(row)]
+    if clip["num_windows"] != len(made) or sum(row["window"]["num_frames"] for row in made) != clip["num_frames"]:
+        result.broken.append("windows do not add up")
+    if not clip["warning"]:
+        result.unseen = sum(_is_unseen(row) for row in made)
+    return result
+
+
+def _broken(row: dict[str, Any]) -> Iterator[str]:
+    window, preview, sample = row["window"], row["preview"], row["sample"]
+    for name, facts, blob in (
+        ("window", window, row["mp4"]),
+        ("preview", preview, row["webp"]),
+        ("sample", sample, row["frames"]),
+    ):
+        if (facts["status"] == "ok") != (blob is not None):
+            yield f"{name} without bytes"
+        if facts["status"] != "ok" and facts["error_kind"] not in ERROR_KINDS:
+            yield f"{name} failed without a kind"
+    if window["cut"] == "encode" and _shown(row["mp4"]) != window["num_frames"]:
+        yield "an encoded window lacks frames"
+
+
+def _is_unseen(row: dict[str, Any]) -> bool:
+    return row["window"]["cut"] in ("copy", "whole") and _shown(row["mp4"]) < row["window"]["num_frames"]
+
+
+def _shown(mp4: bytes) -> int:
+    """Frames a plain reader gets before it stops."""
+    count = 0
+    try:
+        with av.open(io.BytesIO(mp4)) as container:
+            for _ in container.decode(video=0):
+                count += 1
+    except (av.error.FFmpegError, IndexError):
+        pass
+    return count
+
+
+@dataclass
+class Report:
+    """All accounts together."""
+
+    outcomes: dict[str, Counter[str]] = field(default_factory=lambda: {damage: Counter() for damage in DAMAGES})
+    """Rows by outcome, for each damage."""
+    broken: list[str] = field(default_factory=list)
+    """Broken invariants, with the input they belong to."""
+    unseen: int = 0
+    """Windows with damage that no row tells of."""
+    memory: list[int] = field(default_factory=list)
+    """Unique set size of the largest worker, in bytes, every EVERY inputs."""
+
+    @property
+    def num_rows(self) -> int:
+        """Inputs that have a clip row."""
+        return sum(counter.total() for counter in self.outcomes.values())
+
+    def growth(self) -> float:
+        """Bytes a worker grew by, from the second quarter of the run to the last."""
+        quarter = len(self.memory) // 4
+        if not quarter:
+            return 0.0
+        return statistics.median(self.memory[-quarter:]) - statistics.median(self.memory[quarter : 2 * quarter])
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        names = sorted({name for counter in self.outcomes.values() for name in counter})
+        for damage, counter in self.outcomes.items():
+            yield f"{damage:<15}" + ", ".join(f"{name} {counter[name]}" for name in names if counter[name])
+        total: Counter[str] = sum(self.outcomes.values(), Counter())
+        yield f"{'all':<15}" + ", ".join(f"{name} {total[name]}" for name in names)
+        yield f"crashed {total['error crashed']}, hung {total['error timeout']}, broken invariants {len(self.broken)}"
+        yield f"windows with damage that no row tells of: {self.unseen}"
+        if self.memory:
+            yield f"largest worker: {max(self.memory) / 1e6:.0f} MB; growth {self.growth() / 1e6:.1f} MB"
+
+
+def run(count: int, *, seed: int, workers: int, timeout_s: float) -> Report:
+    """Send inputs through a pool, a few ahead of the workers."""
+    report = Report()
+    pending: deque[tuple[int, str, str, Future[Account]]] = deque()
+    with MediaPool(workers, timeout_s=timeout_s, max_memory_bytes=WORKER_BYTES) as pool:
+        for index, (name, damage, data) in enumerate(inputs(count, seed)):
+            pending.append((index, name, damage, pool.submit(process, index, data)))
+            if len(pending) > 2 * workers:
+                _settle(report, *pending.popleft())
+            if index % EVERY == EVERY - 1:
+                report.memory.append(max(_worker_bytes()))
+        while pending:
+            _settle(report, *pending.popleft())
+    return report
+
+
+def _settle(report: Report, index: int, name: str, damage: str, task: Future[Account]) -> None:
+    error = task.exception()
+    if error is None:
+        made = task.result()
+    elif isinstance(error, RowError):
+        step = MediaStep(wanted=WANTED, limits=LIMITS, read=_no_uri)
+        made = account(step.failed(_clip(index, None), error))
+    else:
+        made = Account(f"raised {type(error).__name__}", [repr(error)])
+    report.outcomes[damage][made.outcome] += 1
+    report.broken += [f"input {index} ({name}, {damage}): {what}" for what in made.broken]
+    report.unseen += made.unseen
+
+
+def _worker_bytes() -> Sequence[int]:
+    sizes = [0]
+    for process_ in psutil.Process().children(recursive=True):
+        try:
+            sizes.append(process_.memory_full_info().uss)
+        except psutil.Error:
+            continue
+    return sizes
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--timeout-s", type=float, default=60)
+    args = parser.parse_args()
+    started = time.monotonic()
+    report = run(args.inputs, seed=args.seed, workers=args.workers, timeout_s=args.timeout_s)
+    print(f"{report.num_rows} of {args.inputs} inputs have a row ({time.monotonic() - started:.0f} s)")
+    print("\n".join([*report.lines(), *report.broken]))
+    sys.exit(1 if report.broken or report.num_rows != args.inputs else 0)
+
+
+if __name__ == "__main__":
+    main()
