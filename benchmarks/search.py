@@ -57,7 +57,7 @@ def write_part(run: Path, part: int, rng: np.random.Generator) -> int:
     nulls = [pl.lit(None).alias(name) for name in CAPTIONS if name not in facts]
     frame = pl.DataFrame(facts).with_columns(nulls).select(list(CAPTIONS)).cast(dict(CAPTIONS))  # type: ignore[arg-type]
     path = store.table_dir(run, "captions", "default") / store.part_name(part)
-    commit = store.PartCommit(run, part, {"captions": path}, fingerprints={"captions": "benchmark"})
+    commit = store.PartCommit(run, part, {"captions": store.TableFile("captions", path, "benchmark")})
     commit.append("captions", frame)
     commit.commit()
     return sum(map(len, texts))

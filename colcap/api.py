@@ -54,24 +54,21 @@ def run(
     Traceback (most recent call last):
     colcap.errors.ManifestError: no-such.parquet: no such file. `colcap manifest SRC... -o no-such.parquet` makes one.
     """
+    from colcap.runners.launch import Given
     from colcap.runners.launch import run as launch
 
     folder = Path(run)
-    chosen = _configuration(config, parameters, folder)
-    launch(
-        Path(manifest),
-        folder,
-        chosen,
-        root=None if root is None else Path(root),
-        limit=limit,
-        console=console,
-        engine=engine,
-    )
+    given = Given(root=_path(root), console=console, engine=engine)
+    launch(Path(manifest), folder, _configuration(config, parameters, folder), given, limit=limit)
     return Run(folder)
 
 
+def _path(path: str | os.PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
 def _configuration(config: Any, parameters: Mapping[str, Any], folder: Path) -> Config:
-    from colcap.runners.plan import RUN_FILE, saved_config
+    from colcap.runners.runfile import RUN_FILE, saved_config
 
     if config is None and not parameters and (folder / RUN_FILE).exists():
         return saved_config(folder)
@@ -87,7 +84,7 @@ def open(run: str | os.PathLike[str]) -> Run:
     ------
     RunError : there is no run there.
     """
-    from colcap.runners.plan import read_run_file
+    from colcap.runners.runfile import read_run_file
 
     read_run_file(Path(run))
     return Run(Path(run))
@@ -209,10 +206,12 @@ def enhance(
     ------
     ColcapError : there are no captions to enhance; the weights are missing; the run is in use.
     """
+    from colcap.runners.launch import Given
     from colcap.runners.launch import enhance as launch
 
     opened = open(run)
-    launch(opened.path, parse({"caption_set": caption_set, "enhancement": parameters}), console=console)
+    config = parse({"caption_set": caption_set, "enhancement": parameters})
+    launch(opened.path, config, Given(console=console))
     return opened
 
 

@@ -10,15 +10,25 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from colcap import json_schema
 from colcap.errors import ConfigError, printable
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PreprocessDtype = Literal["auto", "uint8", "float32", "float16", "bfloat16"]
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 class Section(BaseModel):
@@ -70,6 +80,29 @@ class Captioning(Section):
     def _read_schema(cls, given: str | None) -> str | None:
         """The file is read here, once: what is recorded and hashed is its content."""
         return None if given is None else json_schema.resolve(given)
+
+
+class CaptionSet(Captioning):
+    """One of several caption sets of a run: a name, and what differs from `[captioning]`."""
+
+    name: SetName
+    """Name under which these captions are kept."""
+
+    @model_validator(mode="after")
+    def _shares_the_decode(self) -> CaptionSet:
+        shared = sorted(self.model_fields_set & {"window_size", "remainder_threshold", "sampling_fps"})
+        if shared:
+            raise ValueError(f"{', '.join(shared)} is the same for all caption sets: set it in [captioning]")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _what_was_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name in self.model_fields_set}
+
+    def over(self, captioning: Captioning) -> Captioning:
+        """The captioning of this set: its own choices over those of all."""
+        own = {name: getattr(self, name) for name in self.model_fields_set - {"name"}}
+        return captioning.model_copy(update=own)
 
 
 class Preview(Section):
@@ -159,13 +192,42 @@ class Config(Section):
     """How windows are cut: without re-encoding where possible, or always encoded anew."""
     clips_per_part: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """Clips in one part: the unit of commit and of resume. Fixed by a run's first start."""
-    caption_set: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "default"
+    store_mp4: bool = True
+    """Keep each window's bytes: about another copy of the sources. Without them, later captions read the sources."""
+    caption_set: SetName = "default"
     """Name under which captions are kept."""
+    captions: tuple[CaptionSet, ...] = Field(default=(), strict=False)
+    """Several caption sets over one decode, each a `[[captions]]` table; `caption_set` is then unused."""
     captioning: Captioning = Captioning()
     preview: Preview = Preview()
     enhancement: Enhancement = Enhancement()
     limits: Limits = Limits()
     runtime: Runtime = Runtime()
+
+    @model_validator(mode="after")
+    def _sets_have_names_of_their_own(self) -> Config:
+        if len(set(self.caption_sets)) < len(self.caption_sets):
+            raise ValueError(f"each caption set needs a name of its own, got {', '.join(self.caption_sets)}")
+        return self
+
+    @property
+    def caption_sets(self) -> list[str]:
+        """Names of the caption sets that are wanted."""
+        return [own.name for own in self.captions] or [self.caption_set]
+
+    def each_set(self) -> list[Config]:
+        """This configuration as each of its caption sets sees it.
+
+        >>> sets = [{"name": "plain"}, {"name": "av", "prompt_variant": "av"}]
+        >>> [c.captioning.prompt_variant for c in Config.model_validate({"captions": sets}).each_set()]
+        ['default', 'av']
+        """
+        if not self.captions:
+            return [self]
+        return [
+            self.model_copy(update={"caption_set": own.name, "captioning": own.over(self.captioning), "captions": ()})
+            for own in self.captions
+        ]
 
 
 def parse(values: Mapping[str, Any], *, source: str = "config") -> Config:
@@ -192,15 +254,16 @@ def _explain(source: str, detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{source}: {printable(name)}: unknown parameter; known here: {', '.join(_known(detail['loc'][:-1]))}"
     said = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{source}: {printable(name)}: got {printable(repr(detail['input']))[:200]}; {said}"
+    about = f"{source}: {printable(name)}" if name else source
+    return f"{about}: got {printable(repr(detail['input']))[:200]}; {said}"
 
 
 def _known(path: tuple[str | int, ...]) -> list[str]:
     model: type[BaseModel] = Config
     for step in path:
-        annotation = model.model_fields[str(step)].annotation
-        assert isinstance(annotation, type)
-        model = annotation
+        if isinstance(step, str):  # a number is a place in a list, whose entries are all of one kind
+            annotation = model.model_fields[step].annotation
+            model = next(kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
     return list(model.model_fields)
 
 
@@ -249,6 +312,7 @@ def media_facts(config: Config) -> dict[str, Any]:
         "remainder_threshold": c.remainder_threshold,
         "sampling_fps": c.sampling_fps,
         "cut": config.cut,
+        **({} if config.store_mp4 else {"store_mp4": False}),  # not there before: runs of then keep their fingerprint
     }
 
 

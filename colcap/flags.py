@@ -37,6 +37,7 @@ FLAGS: Final = (
     Flag("enhance-captions", "enhance_captions"),
     Flag("clips-per-part", "clips_per_part"),
     Flag("cut", "cut"),
+    Flag("store-mp4", "store_mp4"),
     Flag("captioning-algorithm", "captioning.model_variant"),
     Flag("model-dir", "captioning.model_dir"),
     Flag("captioning-window-size", "captioning.window_size"),

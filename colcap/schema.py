@@ -131,6 +131,7 @@ ENHANCED: Final = pl.Schema(
         "window_id": pl.String,
         "caption_set": pl.String,
         "attempt": pl.Int32,
+        "caption_attempt": pl.Int32,
         "enhanced_caption": pl.String,
         "prompt_tokens": pl.Int32,
         "output_tokens": pl.Int32,

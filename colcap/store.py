@@ -61,7 +61,10 @@ class Footer:
     fingerprint: str
     """Hash of the choices that made it."""
     scope: str
-    """`part`: every window of the part; `selection`: some of them."""
+    """`part`: every window of the part. `update`: some of them, and with them the part is what its fingerprint says.
+    `selection`: some of them, chosen by hand."""
+    basis: str = ""
+    """Hash of what was already there that the rows were made from; empty where that is the clips alone."""
 
 
 def table_dir(run: Path, table: str, caption_set: str | None = None) -> Path:
@@ -103,6 +106,7 @@ def read_footer(path: Path) -> Footer | None:
             int(said[b"colcap.rows"]),
             said[b"colcap.fingerprint"].decode(),
             said.get(b"colcap.scope", b"part").decode(),
+            said.get(b"colcap.basis", b"").decode(),
         )
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return None
@@ -181,16 +185,30 @@ def _layout(blob: str | None) -> dict[str, object]:
     return {"compression": "zstd"}
 
 
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """A file to write, and what its footer will say."""
+
+    table: str
+    """Name of the table."""
+    path: Path
+    """The file it will be."""
+    fingerprint: str
+    """Hash of the choices that make its rows."""
+    scope: str = "part"
+    """See `Footer`."""
+    basis: str = ""
+    """See `Footer`."""
+
+
 class PartCommit:
-    """All tables that one step writes for one part; they are committed together.
+    """All files that one step writes for one part; they are committed together.
 
     Parameters
     ----------
     run : the run folder.
     part : number of the manifest's slice.
-    tables : table name -> file it will be.
-    fingerprints : table name -> hash of the choices that make its rows.
-    scope : `part` or `selection`, see `Footer`.
+    files : by a name of yours, that of the table where each table has one file.
     extra : further columns of the clips table, from the manifest.
     """
 
@@ -198,40 +216,34 @@ class PartCommit:
         self,
         run: Path,
         part: int,
-        tables: Mapping[str, Path],
+        files: Mapping[str, TableFile],
         *,
-        fingerprints: Mapping[str, str],
-        scope: str = "part",
         extra: Mapping[str, pl.DataType] | None = None,
     ) -> None:
-        self.run, self.part = run, part
-        self._footer = {
-            "colcap.part": str(part),
-            "colcap.scope": scope,
-            "colcap.versions": json.dumps(versions()),
+        self.run, self.part, self._files = run, part, files
+        self._writers = {
+            name: TableWriter(file.table, file.path, _schema_of(file.table, extra)) for name, file in files.items()
         }
-        self._fingerprints = fingerprints
-        self._writers = {t: TableWriter(t, path, _schema_of(t, extra)) for t, path in tables.items()}
 
     @property
     def tables(self) -> list[str]:
-        """Names of the tables being written."""
+        """Names of the files being written."""
         return list(self._writers)
 
     def append(self, table: str, frame: pl.DataFrame) -> None:
-        """Add rows to one table of the part."""
+        """Add rows to one file of the part."""
         self._writers[table].append(frame)
 
     def commit(self) -> dict[str, int]:
-        """Make every table of the part visible; returns rows per table.
+        """Make every file of the part visible; returns rows per file.
 
         Raises
         ------
         ColcapError : the disk is full or not writable; nothing of the part became visible.
         """
         try:
-            for table, writer in self._writers.items():
-                writer.close({**self._footer, "colcap.fingerprint": self._fingerprints[table]})
+            for name, writer in self._writers.items():
+                writer.close(self._footer(self._files[name]))
             journal = self._write_journal()
         except OSError as error:
             self.abort()
@@ -243,6 +255,15 @@ class PartCommit:
         """Drop the part; nothing of it becomes visible."""
         for writer in self._writers.values():
             writer.abort()
+
+    def _footer(self, file: TableFile) -> dict[str, str]:
+        return {
+            "colcap.part": str(self.part),
+            "colcap.scope": file.scope,
+            "colcap.basis": file.basis,
+            "colcap.fingerprint": file.fingerprint,
+            "colcap.versions": json.dumps(versions()),
+        }
 
     def _write_journal(self) -> Path:
         renames = [[_inside(self.run, w.temp), _inside(self.run, w.final)] for w in self._writers.values()]

@@ -17,8 +17,8 @@ from colcap.schema import WINDOWS, WINDOWS_MP4
 
 
 def commit_of(run: Path, part: int = 0) -> store.PartCommit:
-    tables = {t: store.table_dir(run, t) / store.part_name(part) for t in ("windows", "windows_mp4")}
-    return store.PartCommit(run, part, tables, fingerprints={"windows": "f1", "windows_mp4": "f1"})
+    paths = {t: store.table_dir(run, t) / store.part_name(part) for t in ("windows", "windows_mp4")}
+    return store.PartCommit(run, part, {t: store.TableFile(t, path, "f1") for t, path in paths.items()})
 
 
 def fill(commit: store.PartCommit, count: int = 3, size: int = 10) -> None:

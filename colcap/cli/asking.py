@@ -28,7 +28,7 @@ def status(run: Path) -> None:
 def check(run: Path, verify: bool) -> None:
     """Check every promise about the tables of RUN; exit 1 and a list where one does not hold."""
     from colcap.qa.check import check as find_problems
-    from colcap.runners.plan import read_run_file
+    from colcap.runners.runfile import read_run_file
 
     read_run_file(run)
     problems = find_problems(run, verify=verify)

@@ -14,7 +14,6 @@ from colcap.config import Captioning, Config, Enhancement, fingerprint
 from colcap.engines.base import Engine, Sampling
 from colcap.models.weights import ResolvedModel, resolve
 from colcap.runners.context import Context, context_of, counter_of
-from colcap.runners.enhancing import EnhanceTodo
 from colcap.steps.captions import CaptionStep
 from colcap.steps.enhance import EnhanceStep
 
@@ -182,7 +181,7 @@ def enhancement_sampling(config: Config) -> Sampling:
     return Sampling(max_output_tokens=config.enhancement.max_output_tokens)
 
 
-def enhance_step(config: Config, engine: Callable[[], Engine], todo: EnhanceTodo) -> EnhanceStep:
-    """The enhancement step of a part."""
+def enhance_step(config: Config, engine: Callable[[], Engine], fingerprint: str) -> EnhanceStep:
+    """The enhancement step, whose rows say this fingerprint."""
     prompt, variant = enhancement_prompt(config)
-    return EnhanceStep(engine(), enhancement_sampling(config), prompt, variant, todo.fingerprint, config.caption_set)
+    return EnhanceStep(engine(), enhancement_sampling(config), prompt, variant, fingerprint, config.caption_set)

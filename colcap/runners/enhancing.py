@@ -6,17 +6,18 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
-from colcap import store
+from colcap import manifests, store
 from colcap.config import fingerprint
 from colcap.errors import RunError
 from colcap.runners.local import WAKE_S
-from colcap.runners.part import commit_attempt
-from colcap.runners.plan import attempts, next_attempt
+from colcap.runners.part import Attempt
+from colcap.runners.plan import attempts, new_attempt, newest_whole
 from colcap.runners.progress import Progress
 
 PARTS_IN_FLIGHT: Final = 2
@@ -33,10 +34,18 @@ class EnhanceTodo:
     attempt: int
     """Number the new attempt will have."""
     fingerprint: str
-    """Hash of the choices and of the captions it is made from."""
+    """Hash of the choices."""
+    basis: str
+    """Hash of the caption attempts there are."""
+    scope: str
+    """Of the new attempt, see `store.Footer`."""
+    windows: frozenset[str] | None = None
+    """Only these; None: all, or where there is an enhancement already, those whose caption is another since."""
 
 
-def plan_enhancement(run: Path, caption_set: str, choices: Mapping[str, Any]) -> list[EnhanceTodo]:
+def plan_enhancement(
+    run: Path, caption_set: str, choices: Mapping[str, Any], *, windows: frozenset[str] | None = None
+) -> list[EnhanceTodo]:
     """Which parts to enhance: those whose newest enhancement was made from other captions or with other choices.
 
     Parameters
@@ -44,23 +53,55 @@ def plan_enhancement(run: Path, caption_set: str, choices: Mapping[str, Any]) ->
     run : the run folder.
     caption_set : whose captions.
     choices : what the user chose that can change the text.
+    windows : enhance these, chosen by hand, and no others.
     """
+    wanted = fingerprint(choices)
     done = attempts(store.table_dir(run, "enhanced", caption_set))
+    chosen = None if windows is None else _by_part(run, windows)
     todo = []
     for part, captions in sorted(attempts(store.table_dir(run, "captions", caption_set)).items()):
-        basis = [[attempt, footer.fingerprint, footer.rows] for attempt, footer in captions]
-        wanted = fingerprint({"choices": dict(choices), "captions": basis})
-        if attempt := next_attempt(done.get(part, []), wanted):
-            todo.append(EnhanceTodo(part, attempt, wanted))
+        basis = fingerprint({"captions": [[attempt, footer.fingerprint, footer.rows] for attempt, footer in captions]})
+        there = done.get(part, [])
+        plan = partial(EnhanceTodo, part, new_attempt(there), wanted, basis)
+        whole = newest_whole(there)
+        if chosen is not None:
+            todo += [plan("selection", chosen[part])] if part in chosen else []
+        elif whole is None or whole.fingerprint != wanted:
+            todo.append(plan("part"))
+        elif whole.basis != basis:
+            todo.append(plan("update"))
     return todo
 
 
-def latest_captions(run: Path, caption_set: str, part: int) -> pl.DataFrame:
-    """A part's winning captions: per window the newest attempt that is ok, else the newest."""
-    files = [file.path for file in store.list_parts(store.table_dir(run, "captions", caption_set)) if file.part == part]
-    every = pl.concat(pl.read_parquet(path, columns=list(COLUMNS)) for path in files)
+def _by_part(run: Path, windows: frozenset[str]) -> dict[int, frozenset[str]]:
+    """Window ids by the part they are in."""
+    clips = {window_id.rpartition(":")[0] for window_id in windows}
+    parts = pl.read_parquet(run / manifests.FROZEN, columns=["clip_id", "part"])
+    place = dict(parts.filter(pl.col("clip_id").is_in(list(clips))).iter_rows())
+    found: dict[int, set[str]] = {}
+    for window_id in windows:
+        found.setdefault(place[window_id.rpartition(":")[0]], set()).add(window_id)
+    return {part: frozenset(names) for part, names in found.items()}
+
+
+def latest(run: Path, table: str, caption_set: str, part: int, columns: Sequence[str]) -> pl.DataFrame:
+    """A part's rows that count, as in SQL's `captions_latest`: per window the newest ok attempt, else the newest."""
+    files = [file.path for file in store.list_parts(store.table_dir(run, table, caption_set)) if file.part == part]
+    every = pl.concat(pl.read_parquet(path, columns=list(columns)) for path in files)
     best_first = every.sort(pl.col("status") == "ok", "attempt", descending=True, maintain_order=True)
     return best_first.unique("window_id", keep="first", maintain_order=True).sort("window_id")
+
+
+def to_enhance(run: Path, caption_set: str, todo: EnhanceTodo) -> pl.DataFrame:
+    """The captions that a part's new attempt is made from."""
+    captions = latest(run, "captions", caption_set, todo.part, COLUMNS)
+    if todo.windows is not None:
+        return captions.filter(pl.col("window_id").is_in(list(todo.windows)))
+    if todo.scope == "part":
+        return captions
+    columns = ("window_id", "attempt", "status", "caption_attempt")
+    enhanced = latest(run, "enhanced", caption_set, todo.part, columns).select("window_id", attempt="caption_attempt")
+    return captions.join(enhanced, on=["window_id", "attempt"], how="anti", maintain_order="left")
 
 
 class Enhancer:
@@ -70,7 +111,7 @@ class Enhancer:
         self,
         run: Path,
         caption_set: str,
-        step: Callable[[EnhanceTodo], Callable[[pl.DataFrame], pl.DataFrame]],
+        step: Callable[[str], Callable[[pl.DataFrame], pl.DataFrame]],
         progress: Progress,
         *,
         batch_size: int,
@@ -98,10 +139,10 @@ class Enhancer:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _enhance(self, todo: EnhanceTodo) -> None:
-        step = self.step(todo)
+        step = self.step(todo.fingerprint)
         if self.progress.engine_ready is None:
             self.progress.mark_engine_ready()
-        captions = latest_captions(self.folder, self.caption_set, todo.part)
+        captions = to_enhance(self.folder, self.caption_set, todo)
         rows = []
         for batch in captions.iter_slices(self.batch_size):
             if self._stop.is_set():
@@ -112,19 +153,20 @@ class Enhancer:
         self.progress.add(parts=1)
 
     def _commit(self, todo: EnhanceTodo, rows: Sequence[pl.DataFrame]) -> None:
-        folder = store.table_dir(self.folder, "enhanced", self.caption_set)
-        file = store.PartFile(todo.part, todo.attempt, folder / store.part_name(todo.part, todo.attempt))
+        attempt = Attempt(self.folder, "enhanced", self.caption_set, todo.part, todo.attempt)
         try:
-            commit_attempt(self.folder, "enhanced", file, rows, fingerprint=todo.fingerprint)
+            attempt.commit(rows, fingerprint=todo.fingerprint, scope=todo.scope, basis=todo.basis)
         except OSError as error:
             raise store.disk_error(self.folder, error) from error
 
 
 def count_captions(run: Path, caption_set: str, todo: Sequence[EnhanceTodo]) -> int:
-    """How many windows these parts have captions of."""
-    wanted = {part.part for part in todo}
+    """How many captions these parts have to enhance, at most."""
     there = attempts(store.table_dir(run, "captions", caption_set))
-    return sum(max(footer.rows for _, footer in found) for part, found in there.items() if part in wanted)
+    return sum(
+        max(footer.rows for _, footer in there[part.part]) if part.windows is None else len(part.windows)
+        for part in todo
+    )
 
 
 def require_captions(run: Path, caption_set: str) -> None:

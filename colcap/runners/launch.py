@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,108 +15,126 @@ from rich.console import Console
 from colcap import manifests, media, store
 from colcap.config import Config
 from colcap.engines.base import Engine
-from colcap.engines.cores import confined, plan_cores
+from colcap.engines.cores import CorePlan, confined, plan_cores
 from colcap.manifests import ClipReader
 from colcap.media.workers import MediaPool
 from colcap.models.weights import ResolvedModel
 from colcap.runners import choices, preflight
 from colcap.runners.engine import EngineHandle, check_engine, start_engine, start_text_engine
-from colcap.runners.enhancing import Enhancer, count_captions, plan_enhancement, require_captions
+from colcap.runners.enhancing import Enhancer, EnhanceTodo, count_captions, plan_enhancement, require_captions
+from colcap.runners.jobs import CaptionJob, caption_jobs, passes
 from colcap.runners.local import WINDOWS_IN_FLIGHT, LocalRunner, Steps
-from colcap.runners.plan import PartTodo, Plan, make_plan, prepare, writing
+from colcap.runners.plan import Plan, empty_plan, unfinished
 from colcap.runners.progress import EnhanceProgress, Progress, shown
-from colcap.steps.media import MediaStep, WindowStep
+from colcap.runners.runfile import prepare, writing
+from colcap.runners.tasks import MediaSteps, Products, Step
+from colcap.steps.media import MediaStep, SourceWindowStep, WindowStep
 
 MEDIA_NICENESS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
-    """The weights a run needs; None where a step is off."""
+class Given:
+    """What a run is given besides its choices."""
 
-    vision: ResolvedModel | None
-    text: ResolvedModel | None
+    root: Path | None = None
+    """Clips outside this folder become error rows."""
+    console: Console | None = None
+    """Where progress is shown; nowhere by default."""
+    engine: Engine | None = None
+    """A running engine to caption with instead of starting one; it is left running."""
 
 
-def run(
-    source: Path,
-    folder: Path,
-    config: Config,
-    *,
-    root: Path | None = None,
-    limit: int | None = None,
-    console: Console | None = None,
-    engine: Engine | None = None,
-) -> None:
+def run(source: Path, folder: Path, config: Config, given: Given, *, limit: int | None = None) -> None:
     """Run a manifest on this machine, or go on with a run that was stopped.
 
     Parameters
     ----------
     source : the manifest.
     folder : the run folder.
-    root : clips outside this folder become error rows.
+    config : the choices.
+    given : what else the run is given.
     limit : take only the first clips of the manifest.
-    console : where progress is shown; nowhere by default.
-    engine : a running engine to caption with instead of starting one; it is left running.
 
     Raises
     ------
     ColcapError : what is wrong and what to do; see errors.py.
     """
-    console = console or Console(quiet=True)
     manifests.open_parquet(source).close()  # before a folder is made for it
-    models = _check(config, own_engine=engine is None)
+    jobs = check(config, given)
+    text = choices.resolve_text_model(config) if config.enhance_captions else None
+    if text:
+        check_engine(fp8=config.enhancement.fp8)
     with writing(folder):
         config = prepare(source, folder, config, limit=limit)
-        wanted = choices.caption_fingerprint(config, models.vision) if models.vision else None
-        plan = make_plan(folder, config, caption_fingerprint=wanted)
-        if plan.todo:
-            preflight.check_disk(plan)
-            _make(plan, models.vision, root, console, engine)
-        if models.text:
-            _enhance(folder, config, models.text, console)
+        for together in passes(jobs) or [()]:
+            plan = empty_plan(folder, config, together)
+            make(replace(plan, todo=unfinished(plan)), given)
+        if text:
+            enhance_sets(folder, config, text, given.console)
 
 
-def enhance(folder: Path, config: Config, *, console: Console | None = None) -> None:
+def enhance(folder: Path, config: Config, given: Given) -> None:
     """Enhance the captions of a run that is there; what is enhanced already, and unchanged, is left alone.
 
     Raises
     ------
     ColcapError : no captions of that set; the text model's weights are missing; another writer.
     """
-    require_captions(folder, config.caption_set)
+    for caption_set in config.caption_sets:
+        require_captions(folder, caption_set)
     model = choices.resolve_text_model(config)
     check_engine(fp8=config.enhancement.fp8)
     with writing(folder):
         store.recover(folder)
-        _enhance(folder, config, model, console or Console(quiet=True))
+        enhance_sets(folder, config, model, given.console)
 
 
-def _check(config: Config, *, own_engine: bool) -> Models:
-    """Refuse before the first clip is read what would fail after the last."""
+def check(config: Config, given: Given) -> list[CaptionJob]:
+    """Refuse before the first clip is read what would fail after the last; returns the caption sets to make."""
     preflight.check_encoders(config)
-    models = Models(
-        choices.resolve_model(config) if config.generate_captions else None,
-        choices.resolve_text_model(config) if config.enhance_captions else None,
-    )
-    if models.vision and own_engine:
-        check_engine(fp8=config.captioning.fp8)
-    if models.text:
-        check_engine(fp8=config.enhancement.fp8)
-    return models
+    jobs = caption_jobs(config) if config.generate_captions else []
+    if given.engine is None:
+        for job in jobs:
+            check_engine(fp8=job.config.captioning.fp8)
+    return jobs
 
 
-def _make(plan: Plan, model: ResolvedModel | None, root: Path | None, console: Console, engine: Engine | None) -> None:
-    """Windows, previews and captions, on media workers and an engine side by side."""
+def make(plan: Plan, given: Given) -> None:
+    """Do what a plan says: windows, previews and captions, on media workers and an engine side by side."""
+    if not plan.todo:
+        return
+    preflight.check_disk(plan)
     config = plan.config
-    captioning = any(todo.captions for todo in plan.todo)
-    cores = plan_cores(num_engine_cores=config.runtime.engine_cores if captioning else 0)
+    cores = plan_cores(num_engine_cores=config.runtime.engine_cores if plan.captioning else 0)
     num_workers = config.runtime.media_workers or len(cores.media)
-    progress = _progress(plan, captioning=captioning)
-    handle = EngineHandle(engine or partial(start_engine, config, _known(model), cores) if captioning else None)
-    progress.idle_share = handle.idle_share
-    steps = _steps(plan, model, root, handle, num_threads=_threads(config, len(cores.media), num_workers))
-    pool = MediaPool(
+    progress = _progress(plan)
+    with _engine(plan, given, cores) as handle, confined(cores.media), _pool(config, cores, num_workers) as pool:
+        progress.idle_share = handle.idle_share
+        num_threads = max(1, min(int(config.preview.num_cpus_per_worker), len(cores.media) // num_workers))
+        steps = Steps(
+            media=media_steps(plan, given.root, num_threads=num_threads),
+            with_room=partial(choices.with_room, room=shared_room(plan.jobs)),
+            captions=partial(caption_steps, plan, handle),
+            cancel=handle.close,
+        )
+        captioners = num_captioners(config)
+        with shown(progress, given.console):
+            LocalRunner(plan, steps, pool, progress, num_workers=num_workers, captioners=captioners).run()
+
+
+@contextmanager
+def _engine(plan: Plan, given: Given, cores: CorePlan) -> Iterator[EngineHandle]:
+    start = partial(start_engine, plan.jobs[0].config, plan.jobs[0].model, cores) if plan.captioning else None
+    handle = EngineHandle(given.engine or start if plan.captioning else None)
+    try:
+        yield handle
+    finally:
+        handle.close()
+
+
+def _pool(config: Config, cores: CorePlan, num_workers: int) -> MediaPool:
+    return MediaPool(
         num_workers,
         cores=cores.media,
         timeout_s=config.limits.timeout_s,
@@ -123,45 +143,78 @@ def _make(plan: Plan, model: ResolvedModel | None, root: Path | None, console: C
         initializer=os.nice,
         initargs=(MEDIA_NICENESS,),
     )
-    captioners = num_captioners(config)
+
+
+def media_steps(plan: Plan, root: Path | None, *, num_threads: int) -> MediaSteps:
+    """The media steps of a run; small enough to send to a worker process."""
+    config = plan.config
+    limits, reader = choices.media_limits(config), ClipReader(root=root, max_bytes=config.limits.max_bytes)
+
+    job = min(plan.jobs, key=_room, default=None)  # all see the same frames, so the longest prompt decides on them
+
+    def wanted(products: Products) -> media.Wanted:
+        return choices.wanted(
+            job.config if job else config,
+            job.model if job else None,
+            cut=products.cut,
+            preview=products.preview,
+            sample=products.sample,
+            num_threads=num_threads,
+        )
+
+    return MediaSteps(
+        clips=lambda products: MediaStep(wanted(products), limits, reader),
+        windows=lambda products: WindowStep(wanted(products), limits),
+        source_windows=lambda products: SourceWindowStep(wanted(products), limits, reader),
+    )
+
+
+def shared_room(jobs: Sequence[CaptionJob]) -> Callable[[str], int] | None:
+    """Tokens that a row's own prompt leaves for frames in every set; None where only the engine knows."""
+    contexts = [context for job in jobs if (context := choices.context(job.config, job.model))]
+    return (lambda prompt: min(context.room(prompt) for context in contexts)) if contexts else None
+
+
+def _room(job: CaptionJob) -> float:
+    left = choices.fitted_spec(job.config, job.model).max_tokens
+    return float("inf") if left is None else left
+
+
+def caption_steps(plan: Plan, handle: EngineHandle) -> dict[str, Step]:
+    """The caption step of each set, on one engine, which is started here."""
+    engine = handle.get()
+    return {job.caption_set: choices.caption_step(job.config, job.model, engine) for job in plan.jobs}
+
+
+def enhance_sets(
+    folder: Path,
+    config: Config,
+    model: ResolvedModel,
+    console: Console | None,
+    *,
+    windows: frozenset[str] | None = None,
+) -> None:
+    """Enhanced captions of each set, on an engine of their own; the one that captioned is closed by now."""
+    facts = choices.enhancement_facts(config, model)
+    todo = {name: plan_enhancement(folder, name, facts, windows=windows) for name in config.caption_sets}
+    if not any(todo.values()):
+        return
+    cores = plan_cores(num_engine_cores=config.runtime.engine_cores)
+    handle = EngineHandle(partial(start_text_engine, config, model, cores))
     try:
-        with confined(cores.media), pool, shown(progress, console):
-            LocalRunner(plan, steps, pool, progress, num_workers=num_workers, captioners=captioners).run()
+        for caption_set, parts in todo.items():
+            _enhance_set(folder, config.model_copy(update={"caption_set": caption_set}), parts, handle, console)
     finally:
         handle.close()
 
 
-def _steps(
-    plan: Plan, model: ResolvedModel | None, root: Path | None, handle: EngineHandle, *, num_threads: int
-) -> Steps:
-    config = plan.config
-    limits, reader = choices.media_limits(config), ClipReader(root=root, max_bytes=config.limits.max_bytes)
-
-    def wanted(todo: PartTodo) -> media.Wanted:
-        sample = bool(todo.captions)
-        return choices.wanted(
-            config, model, cut=todo.media, preview=todo.previews, sample=sample, num_threads=num_threads
-        )
-
-    context = None if model is None else choices.context(config, model)
-    return Steps(
-        media=lambda todo: MediaStep(wanted(todo), limits, reader),
-        windows=lambda todo: WindowStep(wanted(todo), limits),
-        with_room=partial(choices.with_room, room=context.room if context else None),
-        caption=lambda: choices.caption_step(config, _known(model), handle.get()),
-        cancel=handle.close,
-    )
-
-
-def _enhance(folder: Path, config: Config, model: ResolvedModel, console: Console) -> None:
-    """Enhanced captions, on an engine of their own; the one that captioned is closed by now."""
-    todo = plan_enhancement(folder, config.caption_set, choices.enhancement_facts(config, model))
+def _enhance_set(
+    folder: Path, config: Config, todo: Sequence[EnhanceTodo], handle: EngineHandle, console: Console | None
+) -> None:
     if not todo:
         return
-    cores = plan_cores(num_engine_cores=config.runtime.engine_cores)
-    progress = EnhanceProgress(len(todo), count_captions(folder, config.caption_set, todo), captioning=True)
-    handle = EngineHandle(partial(start_text_engine, config, model, cores))
-    progress.idle_share = handle.idle_share
+    total = count_captions(folder, config.caption_set, todo)
+    progress = EnhanceProgress(len(todo), total, captioning=True, idle_share=handle.idle_share)
     enhancer = Enhancer(
         folder,
         config.caption_set,
@@ -170,11 +223,8 @@ def _enhance(folder: Path, config: Config, model: ResolvedModel, console: Consol
         batch_size=config.enhancement.model_batch_size,
         cancel=handle.close,
     )
-    try:
-        with shown(progress, console):
-            enhancer.run(todo)
-    finally:
-        handle.close()
+    with shown(progress, console):
+        enhancer.run(todo)
 
 
 def num_captioners(config: Config) -> int:
@@ -182,17 +232,8 @@ def num_captioners(config: Config) -> int:
     return max(2, min(8, -(-WINDOWS_IN_FLIGHT // config.captioning.caption_batch_size)))
 
 
-def _known(model: ResolvedModel | None) -> ResolvedModel:
-    assert model is not None  # captions are wanted, so weights were resolved
-    return model
-
-
-def _threads(config: Config, num_cores: int, num_workers: int) -> int:
-    return max(1, min(int(config.preview.num_cpus_per_worker), num_cores // num_workers))
-
-
-def _progress(plan: Plan, *, captioning: bool) -> Progress:
+def _progress(plan: Plan) -> Progress:
     parts, size = len(plan.todo), plan.config.clips_per_part
     ends_short = any(todo.part == plan.num_parts - 1 for todo in plan.todo)
     missing = plan.num_parts * size - plan.num_clips if ends_short else 0
-    return Progress(parts, parts * size - missing, captioning=captioning)
+    return Progress(parts, parts * size - missing, captioning=plan.captioning)

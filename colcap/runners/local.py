@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,10 +21,11 @@ import polars as pl
 
 from colcap import manifests, store
 from colcap.errors import ColcapError, RowError
-from colcap.runners.part import OpenPart, clip_batches, open_part, window_batches
+from colcap.runners.part import OpenPart, open_part
 from colcap.runners.plan import PartTodo, Plan
 from colcap.runners.progress import Progress
 from colcap.runners.queues import ByteQueue, Cancelled
+from colcap.runners.tasks import MediaStep, MediaSteps, Step, needs_manifest, part_tasks
 from colcap.steps.media import clip_rows
 
 WINDOWS_IN_FLIGHT: Final = 64
@@ -47,13 +48,6 @@ class Interrupted(ColcapError):
     exit_code = 130
 
 
-class Step(Protocol):
-    """A media step as runners see it: batch to batch, and the rows of a batch whose worker died."""
-
-    def __call__(self, batch: pl.DataFrame, /) -> pl.DataFrame: ...
-    def failed(self, batch: pl.DataFrame, error: RowError, /) -> pl.DataFrame: ...
-
-
 class Pool(Protocol):
     """Worker processes."""
 
@@ -65,14 +59,12 @@ class Pool(Protocol):
 class Steps:
     """The batch functions of a run."""
 
-    media: Callable[[PartTodo], Step]
-    """The step that makes what a part lacks, from its clips."""
-    windows: Callable[[PartTodo], Step]
-    """The same, from its stored windows."""
+    media: MediaSteps
+    """What the workers do."""
     with_room: Callable[[pl.DataFrame, Sequence[str | None]], pl.DataFrame]
     """Adds to clips or windows the room that their own prompts leave for frames."""
-    caption: Callable[[], Callable[[pl.DataFrame], pl.DataFrame]]
-    """Starts the engine, once, and gives the caption step; called only if a part needs it."""
+    captions: Callable[[], dict[str, Step]]
+    """Starts the engine, once, and gives the caption step of each set; called only if a part needs it."""
     cancel: Callable[[], None]
     """Stops the engine, so that whoever waits for it comes back."""
 
@@ -80,9 +72,13 @@ class Steps:
 @dataclass(frozen=True, slots=True)
 class _Task:
     part: OpenPart
-    step: Step
+    step: MediaStep
     batch: pl.DataFrame
     future: Future[pl.DataFrame]
+
+
+Sampled = tuple[OpenPart, list[str], pl.DataFrame]
+"""A window to caption: its part, the sets that want it, and its frames."""
 
 
 class LocalRunner:
@@ -99,17 +95,17 @@ class LocalRunner:
         self.plan, self.steps, self.pool, self.progress = plan, steps, pool, progress
         self._tasks: queue.Queue[_Task | OpenPart | None] = queue.Queue()
         self._slots = threading.Semaphore(2 * num_workers)
-        self._windows = ByteQueue[tuple[OpenPart, pl.DataFrame]](max_bytes=plan.config.runtime.max_queue_bytes)
+        self._windows = ByteQueue[Sampled](max_bytes=plan.config.runtime.max_queue_bytes)
         self._captioners = captioners
         self._engine_lock, self._commit_lock = threading.Lock(), threading.Lock()
-        self._caption_step: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+        self._caption_steps: dict[str, Step] | None = None
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._in_hand: set[OpenPart] = set()
 
     def run(self) -> None:
         """Do everything the plan says."""
-        stages = [self._feed, self._collect, *[self._caption] * (self._captioners if self._needs_engine else 0)]
+        stages = [self._feed, self._collect, *[self._caption] * (self._captioners if self.plan.captioning else 0)]
         threads = [
             threading.Thread(target=self._guard, args=(stage,), name=stage.__name__, daemon=True) for stage in stages
         ]
@@ -138,10 +134,6 @@ class LocalRunner:
         self.pool.kill()
         self.steps.cancel()
 
-    @property
-    def _needs_engine(self) -> bool:
-        return any(todo.captions for todo in self.plan.todo)
-
     def _guard(self, stage: Callable[[], None]) -> None:
         try:
             stage()
@@ -155,16 +147,18 @@ class LocalRunner:
     # ---- feed: parts -> tasks
 
     def _feed(self) -> None:
-        fresh = {todo.part: todo for todo in self.plan.todo if todo.media}
-        stored = [todo for todo in self.plan.todo if not todo.media]
-        for todo in stored:
-            self._feed_part(self._open(todo, None), self.steps.windows(todo), window_batches(self.plan, todo.part))
-        for part, rows in manifests.iter_parts(self.plan.run / manifests.FROZEN, fresh):
-            self._feed_part(self._open(fresh[part], rows), self.steps.media(fresh[part]), clip_batches(rows))
+        from_sources = {todo.part: todo for todo in self.plan.todo if needs_manifest(self.plan, todo)}
+        for todo in self.plan.todo:
+            if todo.part not in from_sources:
+                self._feed_part(todo, None)
+        for part, rows in manifests.iter_parts(self.plan.run / manifests.FROZEN, from_sources):
+            self._feed_part(from_sources[part], rows)
         self._tasks.put(None)
 
-    def _feed_part(self, part: OpenPart, step: Step, batches: Iterator[pl.DataFrame]) -> None:
-        for batch in batches:
+    def _feed_part(self, todo: PartTodo, rows: pl.DataFrame | None) -> None:
+        part = open_part(self.plan, todo, rows)
+        self._in_hand.add(part)
+        for step, batch in part_tasks(self.plan, todo, rows, self.steps.media):
             while not self._slots.acquire(timeout=WAKE_S):
                 if self._stop.is_set():
                     raise Cancelled
@@ -173,11 +167,6 @@ class LocalRunner:
             sized = self.steps.with_room(batch, part.own_prompts(batch))
             self._tasks.put(_Task(part, step, batch, self.pool.submit(step, sized)))
         self._tasks.put(part)
-
-    def _open(self, todo: PartTodo, rows: pl.DataFrame | None) -> OpenPart:
-        part = open_part(self.plan, todo, rows)
-        self._in_hand.add(part)
-        return part
 
     # ---- collect: results in order -> tables, and windows to caption
 
@@ -193,8 +182,8 @@ class LocalRunner:
     def _take(self, task: _Task) -> None:
         part, made = task.part, self._result(task)
         if part.todo.captions:
-            for row in part.samples(made).iter_slices(1):
-                self._windows.put((part, row), int(row.estimated_size()) + ROW_BYTES)
+            for sets, row in part.samples(made):
+                self._windows.put((part, sets, row), int(row.estimated_size()) + ROW_BYTES)
         self._count(part, made)
         part.add_media(_without_samples(made))
 
@@ -211,7 +200,7 @@ class LocalRunner:
     def _count(self, part: OpenPart, made: pl.DataFrame) -> None:
         missing = made.get_column("window").null_count()
         self.progress.add(clips=int(part.todo.media), windows=made.height - missing)
-        if part.todo.media and missing:
+        if missing:
             self.progress.add_errors(clip_rows(made))
 
     def _close_media(self, part: OpenPart) -> None:
@@ -224,27 +213,34 @@ class LocalRunner:
 
     def _caption(self) -> None:
         batch_size = self.plan.config.captioning.caption_batch_size
-        step = self._engine()
+        steps = self._engine()
         while batch := self._windows.take(at_most=batch_size):
-            rows = step(pl.concat([window for _, window in batch]))
-            with self._commit_lock:
-                for (part, _), row in zip(batch, rows.iter_slices(1), strict=True):
-                    part.captions.append(row)
-            self.progress.add_captions(rows)
-            for part in {id(part): part for part, _ in batch}.values():
+            for caption_set, step in steps.items():
+                self._caption_set(caption_set, step, [item for item in batch if caption_set in item[1]])
+            for part in {id(part): part for part, _, _ in batch}.values():
                 self._finish_part(part)
 
-    def _engine(self) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    def _caption_set(self, caption_set: str, step: Step, batch: list[Sampled]) -> None:
+        if not batch:
+            return
+        rows = step(pl.concat([row for _, _, row in batch]))
+        of_window = rows.partition_by("window_id", as_dict=True, maintain_order=True)
+        with self._commit_lock:
+            for part, _, row in batch:
+                part.add_captions(caption_set, of_window[row["window_id"].item(),])
+        self.progress.add_captions(rows)
+
+    def _engine(self) -> dict[str, Step]:
         with self._engine_lock:
-            if self._caption_step is None:
-                self._caption_step = self.steps.caption()
+            if self._caption_steps is None:
+                self._caption_steps = self.steps.captions()
                 self.progress.mark_engine_ready()
-            return self._caption_step
+            return self._caption_steps
 
     def _finish_part(self, part: OpenPart) -> None:
         """Commit a part's captions once all its windows have theirs."""
         with self._commit_lock:
-            if not part.complete or len(part.captions) < part.num_windows or self._stop.is_set():
+            if not part.is_captioned or self._stop.is_set():
                 return
             part.complete = False  # only one thread finishes it
             if part.todo.captions:

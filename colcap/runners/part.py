@@ -1,16 +1,17 @@
-"""A part in hand: what it is made from, and what is made of it until it is committed."""
+"""A part in hand: what is made of it until it is committed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from colcap import manifests, store
-from colcap.runners.plan import MEDIA_TABLES, PREVIEW_TABLES, PartTodo, Plan
+from colcap.runners.plan import PREVIEW_TABLES, PartTodo, Plan
+from colcap.runners.rewrite import Rewrite
 from colcap.steps.media import clip_rows, table_rows
 
 
@@ -22,15 +23,14 @@ class OpenPart:
     todo: PartTodo
     extras: pl.DataFrame
     """The manifest's own further columns, with clip_id."""
-    commit: store.PartCommit | None
+    commit: store.PartCommit | Rewrite | None
     """Its clips, windows and previews; None where only captions are missing."""
     prompts: dict[str, str]
     """Clip id -> the row's own prompt."""
-    num_windows: int = 0
-    """Windows to caption so far."""
     complete: bool = False
     """All its windows are known; only captions may still be under way."""
-    captions: list[pl.DataFrame] = field(default_factory=list)
+    _wanted: Counter[str] = field(default_factory=Counter)
+    _captions: dict[str, list[pl.DataFrame]] = field(default_factory=lambda: defaultdict(list))
     _made: list[pl.DataFrame] = field(default_factory=list)
     _made_bytes: int = 0
 
@@ -41,12 +41,24 @@ class OpenPart:
         if self._made_bytes >= store.ROW_GROUP_BYTES:
             self._write()
 
-    def samples(self, made: pl.DataFrame) -> pl.DataFrame:
-        """The windows to caption of some media rows, with their rows' own prompts."""
+    def samples(self, made: pl.DataFrame) -> list[tuple[list[str], pl.DataFrame]]:
+        """The windows to caption of some media rows, one a row, with the sets that want them."""
         samples = table_rows(made, "samples")
-        self.num_windows += samples.height
         clip_ids = [window_id.rpartition(":")[0] for window_id in samples["window_id"]]
-        return samples.hstack([pl.Series("prompt_text", [self.prompts.get(i) for i in clip_ids], dtype=pl.String)])
+        own = pl.Series("prompt_text", [self.prompts.get(clip_id) for clip_id in clip_ids], dtype=pl.String)
+        sets = [self.todo.sets_for(window_id) for window_id in samples["window_id"]]
+        self._wanted.update(name for names in sets for name in names)
+        rows = samples.hstack([own]).iter_slices(1)
+        return [(names, row) for names, row in zip(sets, rows, strict=True) if names]
+
+    def add_captions(self, caption_set: str, rows: pl.DataFrame) -> None:
+        """Keep the caption rows of one window: one, and one more for each time it was asked again."""
+        self._captions[caption_set].append(rows)
+
+    @property
+    def is_captioned(self) -> bool:
+        """Every window that was to be captioned has been."""
+        return self.complete and all(len(self._captions[name]) >= count for name, count in self._wanted.items())
 
     def own_prompts(self, batch: pl.DataFrame) -> list[str | None]:
         """The prompts that a batch's clips, or its windows' clips, bring themselves."""
@@ -59,14 +71,14 @@ class OpenPart:
             self.commit.commit()
 
     def commit_captions(self) -> None:
-        """Make the part's captions visible, in the order of their windows."""
-        plan, todo = self.plan, self.todo
-        assert todo.captions is not None
-        assert plan.caption_fingerprint is not None
-        folder = store.table_dir(plan.run, "captions", plan.config.caption_set)
-        file = store.PartFile(todo.part, todo.captions, folder / store.part_name(todo.part, todo.captions))
-        commit_attempt(plan.run, "captions", file, self.captions, fingerprint=plan.caption_fingerprint)
-        self.captions.clear()
+        """Make the part's captions visible, set by set."""
+        for job in self.plan.jobs:
+            attempt = self.todo.captions.get(job.caption_set)
+            rows = self._captions.pop(job.caption_set, [])
+            if attempt is not None and (rows or self.todo.redo is None):
+                scope = "part" if self.todo.redo is None else "selection"
+                number = Attempt(self.plan.run, "captions", job.caption_set, self.todo.part, attempt)
+                number.commit(rows, fingerprint=job.fingerprint, scope=scope)
 
     def _write(self) -> None:
         if self.commit and self._made:
@@ -79,15 +91,33 @@ class OpenPart:
         return clip_rows(made).join(self.extras, on="clip_id", how="left", maintain_order="left")
 
 
-def commit_attempt(
-    run: Path, table: str, file: store.PartFile, rows: Sequence[pl.DataFrame], *, fingerprint: str
-) -> None:
-    """Commit one attempt of a part's captions or enhanced captions, in the order of their windows."""
-    commit = store.PartCommit(run, file.part, {table: file.path}, fingerprints={table: fingerprint})
-    if rows:
-        numbered = pl.concat(rows).with_columns(pl.lit(file.attempt, pl.Int32).alias("attempt"))
-        commit.append(table, numbered.sort("window_id"))
-    commit.commit()
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A first attempt at captions or enhanced captions of a part, and those that follow it at once."""
+
+    run: Path
+    table: str
+    caption_set: str
+    part: int
+    number: int
+    """Of the first attempt; rows count from 1 within a commit."""
+
+    def commit(self, rows: Sequence[pl.DataFrame], *, fingerprint: str, scope: str = "part", basis: str = "") -> None:
+        """Commit the rows, a file an attempt, in the order of their windows. Only the first can be the whole part."""
+        every = pl.concat(rows) if rows else pl.DataFrame(schema={"attempt": pl.Int32})
+        numbers = sorted({1, *every["attempt"]})
+        files = {str(n): self._file(n, fingerprint, scope if n == 1 else "selection", basis) for n in numbers}
+        commit = store.PartCommit(self.run, self.part, files)
+        for n in numbers if rows else ():
+            mine = every.filter(pl.col("attempt") == n)
+            renumbered = mine.with_columns(pl.lit(self.number + n - 1, pl.Int32).alias("attempt"))
+            commit.append(str(n), renumbered.sort("window_id"))
+        commit.commit()
+
+    def _file(self, number: int, fingerprint: str, scope: str, basis: str) -> store.TableFile:
+        name = store.part_name(self.part, self.number + number - 1)
+        path = store.table_dir(self.run, self.table, self.caption_set) / name
+        return store.TableFile(self.table, path, fingerprint, scope, basis)
 
 
 def open_part(plan: Plan, todo: PartTodo, rows: pl.DataFrame | None) -> OpenPart:
@@ -97,7 +127,7 @@ def open_part(plan: Plan, todo: PartTodo, rows: pl.DataFrame | None) -> OpenPart
     ----------
     plan : the run's plan.
     todo : what the part lacks.
-    rows : its slice of the manifest; None where its windows are stored already.
+    rows : its slice of the manifest; None where the sources are not read.
     """
     extra = manifests.extra_columns(plan.run / manifests.FROZEN)
     extras = rows if rows is not None else pl.DataFrame(schema={"clip_id": pl.String, **extra})
@@ -107,36 +137,25 @@ def open_part(plan: Plan, todo: PartTodo, rows: pl.DataFrame | None) -> OpenPart
     return OpenPart(plan, todo, extras.select("clip_id", *extra), _commit(plan, todo, extra), prompts)
 
 
-def _commit(plan: Plan, todo: PartTodo, extra: pl.Schema) -> store.PartCommit | None:
-    tables = (MEDIA_TABLES if todo.media else ()) + (PREVIEW_TABLES if todo.previews else ())
+def _commit(plan: Plan, todo: PartTodo, extra: Mapping[str, pl.DataType]) -> store.PartCommit | Rewrite | None:
+    tables = _tables(plan, todo)
     if not tables:
         return None
-    prints = {t: plan.media_fingerprint if t in MEDIA_TABLES else plan.preview_fingerprint for t in tables}
     paths = {table: store.table_dir(plan.run, table) / store.part_name(todo.part) for table in tables}
-    return store.PartCommit(plan.run, todo.part, paths, fingerprints=prints, extra=extra)
+    files = {table: store.TableFile(table, path, plan.fingerprint(table)) for table, path in paths.items()}
+    commit = store.PartCommit(plan.run, todo.part, files, extra=extra)
+    return Rewrite(plan, todo.part, todo.redo, commit) if todo.redo else commit
 
 
-def clip_batches(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """A clip a batch: a crash or a timeout then costs one row."""
-    columns = [name for name in ("clip_id", "uri", "part", "mp4") if name in rows.columns]
-    return rows.select(columns).iter_slices(1)
-
-
-def window_batches(plan: Plan, part: int) -> Iterator[pl.DataFrame]:
-    """A part's stored windows with their bytes, in order, one a batch; one whose cut failed has null bytes."""
-    name = store.part_name(part)
-    facts = pl.read_parquet(store.table_dir(plan.run, "windows") / name)
-    blobs = _blobs(store.table_dir(plan.run, "windows_mp4") / name)
-    for row in facts.iter_slices(1):
-        mp4 = next(blobs) if row["status"].item() == "ok" else None
-        yield row.with_columns(pl.Series("mp4", [mp4], dtype=pl.Binary))
-
-
-def _blobs(path: Path) -> Iterator[bytes]:
-    file = pq.ParquetFile(path)
-    for group in range(file.num_row_groups):
-        for blob in file.read_row_group(group, columns=["mp4"])["mp4"]:
-            yield blob.as_py()
+def _tables(plan: Plan, todo: PartTodo) -> tuple[str, ...]:
+    """The media tables that a part gets, or gets anew."""
+    if todo.redo is None:
+        return (plan.media_tables if todo.media else ()) + (PREVIEW_TABLES if todo.previews else ())
+    has_previews = (store.table_dir(plan.run, "previews") / store.part_name(todo.part)).exists()
+    again = bool(todo.redo.clips)
+    return (plan.media_tables if again else ()) + (
+        PREVIEW_TABLES if has_previews and (again or todo.redo.previews) else ()
+    )
 
 
 def _stored_prompts(plan: Plan, part: int) -> pl.DataFrame:

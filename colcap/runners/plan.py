@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow.parquet as pq
-import tomli_w
-from filelock import FileLock, Timeout
 
 from colcap import manifests, store
-from colcap.config import Config, fingerprint, media_facts, parse, preview_facts
-from colcap.errors import RunError
+from colcap.config import Config, fingerprint, media_facts, preview_facts
+from colcap.runners.jobs import CaptionJob
+from colcap.runners.runfile import read_run_file, saved_config
 
-RUN_FILE: Final = "run.toml"
 MEDIA_TABLES: Final = ("clips", "windows", "windows_mp4")
 PREVIEW_TABLES: Final = ("previews", "previews_webp")
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """Rows of a committed part that are made again; all others stay as they are."""
+
+    clips: frozenset[str] = frozenset()
+    """Clips to read from their sources again, with all that comes of them."""
+    previews: frozenset[str] = frozenset()
+    """Windows, by id, whose preview is made again."""
+    captions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By caption set, windows to caption again."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows are made again."""
+        return len(self.clips) + len(self.previews) + sum(len(windows) for windows in self.captions.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +40,21 @@ class PartTodo:
     """What one part still needs."""
 
     part: int
-    media: bool
+    media: bool = False
     """Clips, windows and their bytes have to be made from the sources."""
-    previews: bool
-    captions: int | None
-    """Number of the caption attempt to make; None where the captions there are the ones wanted."""
+    previews: bool = False
+    """All its previews have to be made."""
+    captions: Mapping[str, int] = field(default_factory=dict)
+    """Of each caption set to make, the number the attempt will have."""
+    redo: Redo | None = None
+    """Only these rows; None: all of them."""
+
+    def sets_for(self, window_id: str) -> list[str]:
+        """The caption sets that need this window captioned."""
+        redo = self.redo
+        if redo is None or window_id.rpartition(":")[0] in redo.clips:
+            return list(self.captions)
+        return [name for name in self.captions if window_id in redo.captions.get(name, ())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,170 +64,64 @@ class Plan:
     run: Path
     config: Config
     num_clips: int
-    num_parts: int
-    caption_fingerprint: str | None
-    """None where captions are not wanted."""
-    todo: tuple[PartTodo, ...]
+    jobs: tuple[CaptionJob, ...] = ()
+    """Caption sets to make, from the same frames on the same engine; none where captions are not wanted."""
+    todo: tuple[PartTodo, ...] = ()
 
     @property
-    def media_fingerprint(self) -> str:
-        """Hash of what decides the windows."""
-        return fingerprint(media_facts(self.config))
+    def num_parts(self) -> int:
+        """Parts of the run, finished or not."""
+        return -(-self.num_clips // self.config.clips_per_part)
 
     @property
-    def preview_fingerprint(self) -> str:
-        """Hash of what decides the previews."""
-        return fingerprint({**media_facts(self.config), **preview_facts(self.config)})
+    def media_tables(self) -> tuple[str, ...]:
+        """Tables that are made with the windows."""
+        return MEDIA_TABLES if self.config.store_mp4 else ("clips", "windows")
+
+    @property
+    def captioning(self) -> bool:
+        """Something has to be captioned."""
+        return any(todo.captions for todo in self.todo)
+
+    def fingerprint(self, table: str) -> str:
+        """Hash of the choices that decide a media or preview table's rows."""
+        facts = media_facts(self.config)
+        return fingerprint(facts if table in MEDIA_TABLES else {**facts, **preview_facts(self.config)})
 
 
-@contextmanager
-def writing(run: Path) -> Iterator[None]:
-    """Hold a run folder as its only writer. The lock dies with its process.
-
-    Raises
-    ------
-    RunError : another process writes this run, or the folder cannot be made or written.
-    """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run / store.LOCK_NAME, timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise RunError(f"{run}: another colcap process is writing this run; wait for it, or stop it first") from None
-    except OSError as error:
-        raise RunError(f"{run}: cannot write there: {error.strerror or error}") from None
-    try:
-        yield
-    finally:
-        lock.release()
+def empty_plan(run: Path, config: Config, jobs: Iterable[CaptionJob] = ()) -> Plan:
+    """A run with nothing to do yet."""
+    num_clips = pq.read_metadata(run / manifests.FROZEN).num_rows
+    return Plan(run, config, num_clips, tuple(jobs))
 
 
-def prepare(source: Path, run: Path, config: Config, *, limit: int | None = None) -> Config:
-    """Start a run folder, or check that an existing one can go on with this manifest and configuration.
-
-    Returns
-    -------
-    The configuration to go on with: the one given, with the run's own `clips_per_part`.
-
-    Raises
-    ------
-    ManifestError, RunError : see `manifests.freeze`; another manifest; a change that would mix results.
-    """
-    store.recover(run)
-    if (run / RUN_FILE).exists():
-        return _continue(source, run, config, limit)
-    if any(run.glob("*/part-*.parquet")):
-        raise RunError(f"{run}: has tables but no {RUN_FILE}; it is no run of colcap's, or was changed by hand")
-    num_clips = manifests.freeze(source, run / manifests.FROZEN, clips_per_part=config.clips_per_part, limit=limit)
-    identity = {"manifest": _identity(source, limit), "clips": num_clips, "clips_per_part": config.clips_per_part}
-    _write_run_file(run, config, {"created": datetime.now(UTC).isoformat(timespec="seconds"), **identity})
-    return config
-
-
-def _continue(source: Path, run: Path, config: Config, limit: int | None) -> Config:
-    said = read_run_file(run)
-    if said["run"]["manifest"] != _identity(source, limit):
-        raise RunError(
-            f"{run}: was started from another manifest (or another --limit) than {source}. "
-            "Use a new run folder, or the manifest of the first start."
-        )
-    clips_per_part = said["run"]["clips_per_part"]
-    if "clips_per_part" in config.model_fields_set and config.clips_per_part != clips_per_part:
-        raise RunError(
-            f"{run}: clips_per_part is {clips_per_part} since its first start, got {config.clips_per_part}. "
-            "Leave it out, or use a new run folder."
-        )
-    _refuse_mixing(run, said["facts"], config)
-    config = config.model_copy(update={"clips_per_part": clips_per_part})
-    _write_run_file(run, config, said["run"], said["facts"])
-    return config
-
-
-def _refuse_mixing(run: Path, facts: Mapping[str, Any], config: Config) -> None:
-    now = _facts(config)
-    changes = [
-        f"{group}.{name}: {before} then, {now[group].get(name)} now"
-        for group in facts
-        for name, before in facts[group].items()
-        if group in now and now[group].get(name) != before
-    ]
-    if changes:
-        raise RunError(
-            f"{run}: its windows and previews were made with other parameters:\n  "
-            + "\n  ".join(changes)
-            + "\nUse a new run folder for these, or the old values to go on here."
-        )
-
-
-def _facts(config: Config) -> dict[str, dict[str, Any]]:
-    previews = {"preview": preview_facts(config)} if config.generate_previews else {}
-    return {"captioning": media_facts(config), **previews}
-
-
-def _identity(source: Path, limit: int | None) -> str:
-    """Hash of a manifest's ids and uris, so that a resumed run is the same run."""
-    file = manifests.open_parquet(source)
-    columns = [name for name in ("clip_id", "uri") if name in file.schema_arrow.names]
-    digest = hashlib.sha256(f"{file.metadata.num_rows} {limit} {columns}".encode())
-    for batch in file.iter_batches(columns=columns) if columns else ():
-        for column in batch.columns:
-            digest.update("\n".join(text or "" for text in column.to_pylist()).encode(errors="surrogatepass"))
-    return digest.hexdigest()[:16]
-
-
-def read_run_file(run: Path) -> dict[str, Any]:
-    """What run.toml says.
-
-    Raises
-    ------
-    RunError : there is no run here.
-    """
-    try:
-        return tomllib.loads((run / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{run}: is not a run folder ({RUN_FILE}: {error})") from None
-
-
-def saved_config(run: Path) -> Config:
-    """The configuration of a run's last start."""
-    return parse(read_run_file(run)["config"], source=str(run / RUN_FILE))
-
-
-def _write_run_file(run: Path, config: Config, identity: Mapping[str, Any], facts: Mapping[str, Any] = {}) -> None:
-    content = {
-        "run": dict(identity),
-        "versions": store.versions(),
-        "facts": {**facts, **_facts(config)},
-        "config": config.model_dump(exclude_none=True),
-    }
-    store.write_atomically(run / RUN_FILE, tomli_w.dumps(content).encode())
-
-
-def make_plan(run: Path, config: Config, *, caption_fingerprint: str | None) -> Plan:
+def unfinished(plan: Plan) -> tuple[PartTodo, ...]:
     """Compare every part with what is wanted; a damaged or missing file is work to do."""
-    frozen = pq.ParquetFile(run / manifests.FROZEN).metadata.num_rows
-    num_parts = -(-frozen // config.clips_per_part)
-    plan = Plan(run, config, frozen, num_parts, caption_fingerprint, ())
-    known = _Known(run, config.caption_set)
-    todo = (_todo(part, plan, known) for part in range(num_parts))
-    return replace(plan, todo=tuple(t for t in todo if t.media or t.previews or t.captions))
+    known = _Known(plan)
+    todo = (_todo(part, plan, known) for part in range(plan.num_parts))
+    return tuple(part for part in todo if part.media or part.previews or part.captions)
 
 
 class _Known:
     """The files a run has, listed once."""
 
-    def __init__(self, run: Path, caption_set: str) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._files = {
-            table: {file.part: file for file in store.list_parts(store.table_dir(run, table))}
-            for table in (*MEDIA_TABLES, *PREVIEW_TABLES)
+            table: {file.part: file for file in store.list_parts(store.table_dir(plan.run, table))}
+            for table in (*plan.media_tables, *PREVIEW_TABLES)
         }
-        self.captions = attempts(store.table_dir(run, "captions", caption_set))
+        self._wanted = {table: plan.fingerprint(table) for table in self._files}
+        folders = {job.caption_set: store.table_dir(plan.run, "captions", job.caption_set) for job in plan.jobs}
+        self.captions = {name: attempts(folder) for name, folder in folders.items()}
 
-    def has(self, part: int, tables: tuple[str, ...], wanted: str) -> bool:
-        """Whether all these tables have a sound file of this part made with these choices."""
-        files = [self._files[table].get(part) for table in tables]
-        footers = [store.read_footer(file.path) if file else None for file in files]
-        return all(footer and footer.part == part and footer.fingerprint == wanted for footer in footers)
+    def has(self, part: int, tables: Sequence[str]) -> bool:
+        """Whether all these tables have a sound file of this part made with the choices that are wanted."""
+        return all(self._is_sound(part, table) for table in tables)
+
+    def _is_sound(self, part: int, table: str) -> bool:
+        file = self._files[table].get(part)
+        footer = store.read_footer(file.path) if file else None
+        return bool(footer and footer.part == part and footer.fingerprint == self._wanted[table])
 
 
 Attempts = dict[int, list[tuple[int, store.Footer]]]
@@ -222,32 +137,41 @@ def attempts(folder: Path) -> Attempts:
     return found
 
 
-def next_attempt(there: list[tuple[int, store.Footer]], wanted: str) -> int | None:
-    """The number a new attempt would have; None where the newest whole one is what is wanted."""
-    whole = [footer for _, footer in there if footer.scope == "part"]
-    if whole and whole[-1].fingerprint == wanted:
-        return None
+def newest_whole(there: Sequence[tuple[int, store.Footer]]) -> store.Footer | None:
+    """The footer that says what a part's rows are now, hand-picked ones apart."""
+    return next((footer for _, footer in reversed(there) if footer.scope != "selection"), None)
+
+
+def new_attempt(there: Sequence[tuple[int, store.Footer]]) -> int:
+    """The number that a further attempt would have."""
     return 1 + max((attempt for attempt, _ in there), default=0)
 
 
 def _todo(part: int, plan: Plan, known: _Known) -> PartTodo:
-    wanted = plan.caption_fingerprint
+    captions = {}
+    for job in plan.jobs:
+        there = known.captions[job.caption_set].get(part, [])
+        whole = newest_whole(there)
+        if whole is None or whole.fingerprint != job.fingerprint:
+            captions[job.caption_set] = new_attempt(there)
     return PartTodo(
         part,
-        media=not known.has(part, MEDIA_TABLES, plan.media_fingerprint),
-        previews=plan.config.generate_previews and not known.has(part, PREVIEW_TABLES, plan.preview_fingerprint),
-        captions=None if wanted is None else next_attempt(known.captions.get(part, []), wanted),
+        media=not known.has(part, plan.media_tables),
+        previews=plan.config.generate_previews and not known.has(part, PREVIEW_TABLES),
+        captions=captions,
     )
 
 
 def progress_of(run: Path) -> tuple[int, int]:
     """How many of a run's parts have a file in every table that its last start wanted, and how many there are."""
     said, config = read_run_file(run), saved_config(run)
-    tables = [*MEDIA_TABLES, *(PREVIEW_TABLES if config.generate_previews else ())]
+    tables = [*(MEDIA_TABLES if config.store_mp4 else MEDIA_TABLES[:2])]
+    tables += PREVIEW_TABLES if config.generate_previews else ()
     folders = [store.table_dir(run, table) for table in tables]
     folders += [
-        store.table_dir(run, table, config.caption_set)
+        store.table_dir(run, table, caption_set)
         for table, wanted in (("captions", config.generate_captions), ("enhanced", config.enhance_captions))
+        for caption_set in config.caption_sets
         if wanted
     ]
     there = [{file.part for file in store.list_parts(folder)} for folder in folders]

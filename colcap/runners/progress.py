@@ -115,8 +115,11 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
-def shown(progress: Progress, console: Console) -> Iterator[None]:
-    """Show progress while the block runs: live on a terminal, else as plain lines."""
+def shown(progress: Progress, console: Console | None) -> Iterator[None]:
+    """Show progress while the block runs: live on a terminal, else as plain lines; not at all without a console."""
+    if console is None:
+        yield
+        return
     done = threading.Event()
     show = _live if console.is_terminal else _lines
     thread = threading.Thread(target=show, args=(progress, console, done), daemon=True)

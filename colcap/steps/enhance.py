@@ -18,9 +18,9 @@ from colcap.steps.media import OK, failure
 class EnhanceStep:
     """Enhances a batch of captions; kept beside the caption, never over it.
 
-    In: `window_id`, `caption`, `status`, `error_kind` and `error` of caption rows. A window without a caption gives a
-    `skipped` row that says so. Out: `schema.ENHANCED`, one row per input row, in order; `attempt` is 1, which a runner
-    that adds a later attempt overwrites.
+    In: `window_id`, `attempt`, `caption`, `status`, `error_kind` and `error` of caption rows. A window without a
+    caption gives a `skipped` row that says so. Out: `schema.ENHANCED`, one row per input row, in order; `attempt` is 1,
+    which a runner that adds a later attempt overwrites.
     """
 
     engine: Engine
@@ -60,6 +60,7 @@ class EnhanceStep:
             "window_id": caption["window_id"],
             "caption_set": self.caption_set,
             "attempt": 1,
+            "caption_attempt": caption["attempt"],
             "model": self.engine.model,
             "model_revision": self.engine.revision,
             "prompt_variant": self.prompt_variant,

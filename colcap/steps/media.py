@@ -89,26 +89,78 @@ class WindowStep:
 
     def failed(self, windows: pl.DataFrame, error: RowError) -> pl.DataFrame:
         """The rows of windows whose worker crashed, hung or grew too large."""
-        rows = [self._failed(window["window_id"], error) for window in windows.iter_rows(named=True)]
+        rows = [window_failed(window["window_id"], error, self.wanted) for window in windows.iter_rows(named=True)]
         return pl.DataFrame(rows, schema=MEDIA, orient="row")
 
     def _row(self, window: dict[str, Any]) -> dict[str, Any]:
         if window["mp4"] is None:
             kind, text = window.get("error_kind") or "encode_failed", window.get("error") or "the window has no bytes"
-            return self._failed(window["window_id"], RowError(kind, text))
+            return window_failed(window["window_id"], RowError(kind, text), self.wanted)
         seconds = window["end_s"] - window["start_s"]
         try:
             made = media.process_window(
                 window["mp4"], _own(self.wanted, window), fps=window["fps"], duration_s=seconds, limits=self.limits
             )
         except RowError as error:
-            return self._failed(window["window_id"], error)
-        return _row(None, _only_id(window["window_id"]), None, *_products(window["window_id"], made))
+            return window_failed(window["window_id"], error, self.wanted)
+        return window_made(window["window_id"], made)
 
-    def _failed(self, name: str, error: RowError) -> dict[str, Any]:
-        preview = error if self.wanted.preview else None
-        sample = error if self.wanted.sample else None
-        return _row(None, _only_id(name), None, *_preview(name, preview), *_sample(name, sample))
+
+@dataclass(frozen=True, slots=True)
+class SourceWindowStep:
+    """Makes previews and samples of windows whose bytes were not stored: their source is decoded again.
+
+    In: `clip_id`, `uri`, `num_bytes`, optionally `mp4` and `max_tokens` as for `MediaStep`, and `windows`: a list of
+    structs with `window_id`, `window_index`, `start_frame`, `end_frame`.
+    Out: `schema.MEDIA` with a null `clip` and `window` reduced to its id, a row for each of `windows`; a source that is
+    not what it was gives `source_changed`.
+    """
+
+    wanted: media.Wanted
+    limits: media.Limits
+    read: Callable[[str], bytes]
+
+    def __call__(self, clips: pl.DataFrame) -> pl.DataFrame:
+        rows = [row for clip in clips.iter_rows(named=True) for row in self._rows(clip)]
+        return pl.DataFrame(rows, schema=MEDIA, orient="row")
+
+    def failed(self, clips: pl.DataFrame, error: RowError) -> pl.DataFrame:
+        """The rows of clips whose worker crashed, hung or grew too large."""
+        rows = [row for clip in clips.iter_rows(named=True) for row in self._failed(clip, error)]
+        return pl.DataFrame(rows, schema=MEDIA, orient="row")
+
+    def _rows(self, clip: dict[str, Any]) -> list[dict[str, Any]]:
+        try:
+            data = self.read(clip["uri"]) if clip.get("mp4") is None else clip["mp4"]
+            if len(data) != clip["num_bytes"]:
+                raise RowError("source_changed", f"it has {len(data)} bytes, and had {clip['num_bytes']}")
+            made = media.process_clip(data, _own(self.wanted, clip), self.limits).windows
+            return [window_made(known["window_id"], _same_window(made, known)) for known in clip["windows"]]
+        except RowError as error:
+            return self._failed(clip, error)
+
+    def _failed(self, clip: dict[str, Any], error: RowError) -> list[dict[str, Any]]:
+        return [window_failed(known["window_id"], error, self.wanted) for known in clip["windows"]]
+
+
+def _same_window(made: list[media.Window], known: dict[str, Any]) -> media.Window:
+    index: int = known["window_index"]
+    frames = (known["start_frame"], known["end_frame"])
+    if index >= len(made) or (made[index].start_frame, made[index].end_frame) != frames:
+        raise RowError("source_changed", f"it has no window {index} of frames {frames[0]} to {frames[1]} any more")
+    return made[index]
+
+
+def window_made(name: str, made: media.Window) -> dict[str, Any]:
+    """The media row of a known window's products."""
+    return _row(None, _only_id(name), None, *_products(name, made))
+
+
+def window_failed(name: str, error: RowError, wanted: media.Wanted) -> dict[str, Any]:
+    """The media row of a known window none of whose products could be made."""
+    preview = error if wanted.preview else None
+    sample = error if wanted.sample else None
+    return _row(None, _only_id(name), None, *_preview(name, preview), *_sample(name, sample))
 
 
 def _own(wanted: media.Wanted, row: Mapping[str, Any]) -> media.Wanted:

@@ -16,7 +16,7 @@ from colcap.engines.base import Engine
 from colcap.errors import RunError
 from colcap.models.tiny.scenes import enhanced
 from colcap.qa.check import check
-from colcap.runners.plan import writing
+from colcap.runners.runfile import writing
 from colcap.schema import TABLES
 
 TINY: dict[str, Any] = {"model_variant": "tiny"}

@@ -1,0 +1,143 @@
+"""A run folder's own file: the choices it was started with, and whether it can go on with others."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from colcap import manifests, store
+from colcap.config import Config, media_facts, parse, preview_facts
+from colcap.errors import RunError
+
+RUN_FILE: Final = "run.toml"
+
+
+@contextmanager
+def writing(run: Path) -> Iterator[None]:
+    """Hold a run folder as its only writer. The lock dies with its process.
+
+    Raises
+    ------
+    RunError : another process writes this run, or the folder cannot be made or written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run / store.LOCK_NAME, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise RunError(f"{run}: another colcap process is writing this run; wait for it, or stop it first") from None
+    except OSError as error:
+        raise RunError(f"{run}: cannot write there: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def prepare(source: Path, run: Path, config: Config, *, limit: int | None = None) -> Config:
+    """Start a run folder, or check that an existing one can go on with this manifest and configuration.
+
+    Returns
+    -------
+    The configuration to go on with: the one given, with the run's own `clips_per_part`.
+
+    Raises
+    ------
+    ManifestError, RunError : see `manifests.freeze`; another manifest; a change that would mix results.
+    """
+    store.recover(run)
+    if (run / RUN_FILE).exists():
+        return _continue(source, run, config, limit)
+    if any(run.glob("*/part-*.parquet")):
+        raise RunError(f"{run}: has tables but no {RUN_FILE}; it is no run of colcap's, or was changed by hand")
+    num_clips = manifests.freeze(source, run / manifests.FROZEN, clips_per_part=config.clips_per_part, limit=limit)
+    identity = {"manifest": _identity(source, limit), "clips": num_clips, "clips_per_part": config.clips_per_part}
+    _write_run_file(run, config, {"created": datetime.now(UTC).isoformat(timespec="seconds"), **identity})
+    return config
+
+
+def _continue(source: Path, run: Path, config: Config, limit: int | None) -> Config:
+    said = read_run_file(run)
+    if said["run"]["manifest"] != _identity(source, limit):
+        raise RunError(
+            f"{run}: was started from another manifest (or another --limit) than {source}. "
+            "Use a new run folder, or the manifest of the first start."
+        )
+    clips_per_part = said["run"]["clips_per_part"]
+    if "clips_per_part" in config.model_fields_set and config.clips_per_part != clips_per_part:
+        raise RunError(
+            f"{run}: clips_per_part is {clips_per_part} since its first start, got {config.clips_per_part}. "
+            "Leave it out, or use a new run folder."
+        )
+    _refuse_mixing(run, said["facts"], config)
+    config = config.model_copy(update={"clips_per_part": clips_per_part})
+    _write_run_file(run, config, said["run"], said["facts"])
+    return config
+
+
+def _refuse_mixing(run: Path, facts: Mapping[str, Any], config: Config) -> None:
+    now = _facts(config)
+    changes = [
+        f"{group}.{name}: {before} then, {now[group].get(name, 'as usual')} now"
+        for group in facts
+        for name in {**facts[group], **now.get(group, {})}
+        if group in now and (before := facts[group].get(name, "as usual")) != now[group].get(name, "as usual")
+    ]
+    if changes:
+        raise RunError(
+            f"{run}: its windows and previews were made with other parameters:\n  "
+            + "\n  ".join(changes)
+            + "\nUse a new run folder for these, or the old values to go on here."
+        )
+
+
+def _facts(config: Config) -> dict[str, dict[str, Any]]:
+    previews = {"preview": preview_facts(config)} if config.generate_previews else {}
+    return {"captioning": media_facts(config), **previews}
+
+
+def _identity(source: Path, limit: int | None) -> str:
+    """Hash of a manifest's ids and uris, so that a resumed run is the same run."""
+    file = manifests.open_parquet(source)
+    columns = [name for name in ("clip_id", "uri") if name in file.schema_arrow.names]
+    digest = hashlib.sha256(f"{file.metadata.num_rows} {limit} {columns}".encode())
+    for batch in file.iter_batches(columns=columns) if columns else ():
+        for column in batch.columns:
+            digest.update("\n".join(text or "" for text in column.to_pylist()).encode(errors="surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
+def read_run_file(run: Path) -> dict[str, Any]:
+    """What run.toml says.
+
+    Raises
+    ------
+    RunError : there is no run here.
+    """
+    try:
+        return tomllib.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{run}: is not a run folder ({RUN_FILE}: {error})") from None
+
+
+def saved_config(run: Path) -> Config:
+    """The configuration of a run's last start."""
+    return parse(read_run_file(run)["config"], source=str(run / RUN_FILE))
+
+
+def _write_run_file(run: Path, config: Config, identity: Mapping[str, Any], facts: Mapping[str, Any] = {}) -> None:
+    content = {
+        "run": dict(identity),
+        "versions": store.versions(),
+        "facts": {**facts, **_facts(config)},
+        "config": config.model_dump(exclude_none=True),
+    }
+    store.write_atomically(run / RUN_FILE, tomli_w.dumps(content).encode())
