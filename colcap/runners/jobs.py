@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from colcap.config import Config
 from colcap.models.weights import ResolvedModel
 from colcap.runners import choices
+
+PER_REQUEST: Final = (
+    "prompt_variant",
+    "prompt_text",
+    "generate_stage2_caption",
+    "stage2_prompt_text",
+    "max_output_tokens",
+    "json_schema",
+    "caption_batch_size",
+    "verbose",
+)
+"""Parameters of captioning that one engine takes differently with each request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +42,8 @@ class CaptionJob:
     @property
     def engine_facts(self) -> list[Any]:
         """What an engine is started with, and the frames it is shown: jobs with the same ones share both."""
-        c = self.config.captioning
-        return [
-            self.model,
-            c.fp8,
-            c.disable_mmcache,
-            c.model_does_preprocess,
-            choices.sample_spec(self.config, self.model),
-        ]
+        of_engine = self.config.captioning.model_dump(exclude=set(PER_REQUEST))
+        return [self.model, choices.sample_spec(self.config, self.model), of_engine]
 
 
 def caption_jobs(config: Config) -> list[CaptionJob]:
