@@ -207,7 +207,14 @@ def compare(job: Job, run: Path, before: Mapping[str, tuple[int, int]]) -> None:
     require([name for name in before if now.get(name) != before[name]], "were rewritten")
     require([name for name in now if name not in job.calm], "are in no undisturbed run")
     fresh = [name for name in now if name not in before]
-    require([name for name in fresh if (run / name).read_bytes() != job.calm[name]], "differ from an undisturbed run")
+    other = [name for name in fresh if (run / name).read_bytes() != job.calm[name]]
+    require([*other, *errors_of(run, other)], "differ from an undisturbed run")
+
+
+def errors_of(run: Path, names: list[str]) -> list[str]:
+    """What the rows of these parts say went wrong."""
+    tables = [pl.read_parquet(run / name) for name in names]
+    return [str(error) for table in tables if "error" in table.columns for error in table["error"].drop_nulls()]
 
 
 def finish(job: Job, run: Path) -> None:
@@ -223,7 +230,7 @@ def finish(job: Job, run: Path) -> None:
 def require(wrong: list[str], what: str) -> None:
     """Raise Broken where the list is not empty."""
     if wrong:
-        raise Broken(f"{len(wrong)} {what}: {', '.join(wrong[:5])}")
+        raise Broken(f"{len(wrong)} {what}: {', '.join(wrong[:12])}")
 
 
 def lives(job: Job, folder: Path, rng: random.Random, *, captions: bool) -> Iterator[tuple[Kill, bool]]:

@@ -33,7 +33,8 @@ def from_sources(sources: Iterable[str]) -> pl.DataFrame:
 
     Returns
     -------
-    `clip_id` (the file's stem, with a hash where stems repeat) and `uri` (absolute path), sorted by path.
+    `clip_id` (the file's stem, with a hash where stems repeat), `uri` (absolute path) and `num_bytes` (its size now),
+    sorted by path.
 
     Raises
     ------
@@ -42,7 +43,15 @@ def from_sources(sources: Iterable[str]) -> pl.DataFrame:
     paths = sorted({os.path.abspath(path) for source in sources for path in _expand(source)})
     stems = Counter(Path(path).stem for path in paths)
     ids = [_readable_id(path, unique=stems[Path(path).stem] == 1) for path in paths]
-    return pl.DataFrame({"clip_id": ids, "uri": paths}, schema={"clip_id": pl.String, "uri": pl.String})
+    columns = {"clip_id": ids, "uri": paths, "num_bytes": [_size(path) for path in paths]}
+    return pl.DataFrame(columns, schema={"clip_id": pl.String, "uri": pl.String, "num_bytes": pl.Int64})
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None  # it vanished between being found and now: reading it will say so
 
 
 def _expand(source: str) -> list[str]:
@@ -72,7 +81,8 @@ def freeze(manifest: Path, target: Path, *, clips_per_part: int, limit: int | No
     Parameters
     ----------
     manifest : Parquet with `uri` (absolute, `file://`, or relative to the manifest) or `mp4` (the bytes),
-        optionally `clip_id`, `prompt_text` and columns of your own, which are kept.
+        optionally `clip_id`, `prompt_text`, `num_bytes` (the size a clip should have: another one is
+        `source_changed`) and columns of your own, which are kept.
     target : where the frozen copy goes; it appears whole or not at all.
     clips_per_part : rows per part.
     limit : take only the first rows.
@@ -118,12 +128,16 @@ def _check_columns(schema: pa.Schema, manifest: Path) -> None:
     if not names & {"uri", "mp4"}:
         raise ManifestError(f"{manifest}: needs a column `uri` or `mp4`; it has {', '.join(schema.names)}")
     # SQL does not tell `Status` from `status`, so a query would see the wrong one
-    reserved = {name for name in names if name.lower() in CLIPS} - {"clip_id", "uri"}
+    reserved = {name for name in names if name.lower() in CLIPS} - {"clip_id", "uri", "num_bytes"}
     if reserved:
         raise ManifestError(f"{manifest}: rename these columns, colcap writes its own: {', '.join(sorted(reserved))}")
     for name in names & {"uri", "clip_id", "prompt_text"}:
         if not _is_text(schema.field(name).type):
             raise ManifestError(f"{manifest}: column {name} must be text, got {schema.field(name).type}")
+    if "num_bytes" in names and not pa.types.is_integer(schema.field("num_bytes").type):
+        raise ManifestError(
+            f"{manifest}: column num_bytes must be a whole number, got {schema.field('num_bytes').type}"
+        )
     if "mp4" in names and not _is_bytes(schema.field("mp4").type):
         raise ManifestError(f"{manifest}: column mp4 must be binary, got {schema.field('mp4').type}")
 

@@ -130,7 +130,11 @@ class TableWriter:
         self._waiting: list[pl.DataFrame] = []
         self._waiting_bytes = 0
         final.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = pq.ParquetWriter(self.temp, arrow_schema(schema), **_layout(self._blob))
+        try:
+            self._writer = pq.ParquetWriter(self.temp, arrow_schema(schema), **_layout(self._blob))
+        except OSError:
+            self.temp.unlink(missing_ok=True)
+            raise
 
     def append(self, frame: pl.DataFrame) -> None:
         """Add rows; columns must be those of the table's schema."""
@@ -221,9 +225,13 @@ class PartCommit:
         extra: Mapping[str, pl.DataType] | None = None,
     ) -> None:
         self.run, self.part, self._files = run, part, files
-        self._writers = {
-            name: TableWriter(file.table, file.path, _schema_of(file.table, extra)) for name, file in files.items()
-        }
+        self._writers: dict[str, TableWriter] = {}
+        try:
+            for name, file in files.items():
+                self._writers[name] = TableWriter(file.table, file.path, _schema_of(file.table, extra))
+        except OSError:
+            self.abort()
+            raise
 
     @property
     def tables(self) -> list[str]:

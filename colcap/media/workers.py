@@ -11,18 +11,23 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import pebble
+import pebble.pool.process
 from pebble.pool.base_pool import PoolStatus
 
 from colcap.errors import RowError
 
 T = TypeVar("T")
+
+# pebble times tasks by the wall clock: one jump forward, and every task in flight would be a `timeout` row
+pebble.pool.process.time = SimpleNamespace(time=time.monotonic, sleep=time.sleep)
 
 MAX_MEMORY_BYTES: Final = 6 << 30
 TRIES: Final = 3
@@ -68,7 +73,7 @@ class MediaPool:
         self._timeout_s = timeout_s
         self._num_workers = num_workers
         self._start = (tuple(cores) if cores else None, max_memory_bytes, initializer, tuple(initargs))
-        self._lock = threading.Lock()
+        self._lock, self._kill_lock = threading.Lock(), threading.Lock()
         self._unfinished: set[Future[Any]] = set()
         self._killed = False
         self._pool = self._new_pool()
@@ -127,10 +132,13 @@ class MediaPool:
         self._pool.join()
 
     def kill(self) -> None:
-        """End the workers at once; tasks that have not finished are cancelled."""
-        self._killed = True
-        self._pool.stop()
-        self._pool.join()
+        """End the workers at once; tasks that have not finished are cancelled. Any thread may call it, again too."""
+        with self._kill_lock:  # pebble cannot be stopped by two threads at once
+            if self._killed:
+                return
+            self._killed = True
+            self._pool.stop()
+            self._pool.join()
         for task in tuple(self._unfinished):  # pebble forgets the ones that it had not handed out
             task.cancel()
 

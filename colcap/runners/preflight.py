@@ -68,12 +68,14 @@ def _source_bytes(run: Path, parts: list[int]) -> float:
     """Bytes of the parts' sources, estimated from at most SAMPLED_SOURCES of them."""
     frozen = pl.scan_parquet(run / manifests.FROZEN)
     names = frozen.collect_schema().names()
-    blobs = pl.col("mp4").bin.size().fill_null(0) if "mp4" in names else pl.lit(0)
-    rows = frozen.filter(pl.col("part").is_in(parts)).select("uri", blobs.alias("mp4_bytes")).collect()
+    known = [pl.col("mp4").bin.size()] if "mp4" in names else []
+    known += [pl.col("num_bytes")] if "num_bytes" in names else []
+    size = pl.coalesce(*known, pl.lit(None, pl.Int64)).alias("size")
+    rows = frozen.filter(pl.col("part").is_in(parts)).select("uri", size).collect()
     if rows.is_empty():
         return 0.0
     every = max(1, rows.height // SAMPLED_SOURCES)
-    sizes = [inside or _size(uri) for uri, inside in rows.gather_every(every).iter_rows()]
+    sizes = [_size(uri) if size is None else size for uri, size in rows.gather_every(every).iter_rows()]
     return sum(sizes) / len(sizes) * rows.height
 
 

@@ -27,6 +27,7 @@ def writing(run: Path) -> Iterator[None]:
     Raises
     ------
     RunError : another process writes this run, or the folder cannot be made or written.
+    ColcapError : the disk is full, or cannot be written, while the run is held.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -38,6 +39,8 @@ def writing(run: Path) -> Iterator[None]:
         raise RunError(f"{run}: cannot write there: {error.strerror or error}") from None
     try:
         yield
+    except OSError as error:
+        raise store.disk_error(run, error) from error
     finally:
         lock.release()
 

@@ -135,8 +135,8 @@ def read_blobs(run: Path, table: str, part: int) -> Iterator[tuple[str, bytes]]:
 
 def _clip_batches(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """A clip a batch: a crash or a timeout then costs one row."""
-    return _source_columns(rows).iter_slices(1)
+    return _source_columns(rows, "num_bytes").iter_slices(1)
 
 
-def _source_columns(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.select(name for name in ("clip_id", "uri", "part", "mp4") if name in rows.columns)
+def _source_columns(rows: pl.DataFrame, *more: str) -> pl.DataFrame:
+    return rows.select(name for name in ("clip_id", "uri", "part", "mp4", *more) if name in rows.columns)

@@ -38,8 +38,8 @@ def window_id(clip_id: str, index: int) -> str:
 class MediaStep:
     """Turns clip rows into window rows.
 
-    In: `clip_id`, `uri`, `part`, optionally `mp4` (the clip itself) and `max_tokens` (as in `SampleSpec`; null: as for
-    all).
+    In: `clip_id`, `uri`, `part`, optionally `mp4` (the clip itself), `num_bytes` (what its size should be) and
+    `max_tokens` (as in `SampleSpec`; null: as for all).
     Out: `schema.MEDIA`, one row per window in order; a clip without windows is one row with a null `window`.
     """
 
@@ -64,6 +64,7 @@ class MediaStep:
         try:
             data = self.read(clip["uri"]) if clip.get("mp4") is None else clip["mp4"]
             num_bytes = len(data)
+            _require_unchanged(clip, num_bytes)
             made = media.process_clip(data, _own(self.wanted, clip), self.limits)
         except RowError as error:
             return [_clip_failed(clip, error, num_bytes)]
@@ -169,6 +170,13 @@ def _own(wanted: media.Wanted, row: Mapping[str, Any]) -> media.Wanted:
     if room is None or wanted.sample is None:
         return wanted
     return replace(wanted, sample=replace(wanted.sample, max_tokens=room))
+
+
+def _require_unchanged(clip: dict[str, Any], num_bytes: int) -> None:
+    wanted = clip.get("num_bytes")
+    if wanted is not None and wanted != num_bytes:
+        text = f"it has {num_bytes} bytes and had {wanted} when the manifest was made; list it anew in a new manifest"
+        raise RowError("source_changed", text)
 
 
 def _clip_failed(clip: dict[str, Any], error: RowError, num_bytes: int | None = None) -> dict[str, Any]:

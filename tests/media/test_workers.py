@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,3 +157,24 @@ def test_workers_die_with_their_parent(tmp_path: object) -> None:
 
     assert len(workers) >= 3  # the fork server and two workers, one of them busy
     assert alive == []
+
+
+def test_several_threads_may_end_the_workers_at_once() -> None:
+    pool, errors = MediaPool(2), []
+
+    def kill() -> None:
+        try:
+            pool.kill()
+        except Exception as error:
+            errors.append(error)
+
+    tasks = [pool.submit(time.sleep, 30) for _ in range(4)]
+    time.sleep(0.5)
+    threads = [threading.Thread(target=kill) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert errors == []
+    assert all(task.cancelled() for task in tasks)

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from disks import small_disk
 
 import colcap
 from colcap.errors import ColcapError
 from colcap.runners.preflight import require_encoder
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small disk here: {mounted.stderr.decode()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def test_too_little_disk_is_told_before_any_clip_is_read(manifest: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 4) as disk:
+        with pytest.raises(ColcapError, match="GB are free") as refused:
+            colcap.run(manifest, disk / "out", generate_captions=False)
 
-
-def test_too_little_disk_is_told_before_any_clip_is_read(manifest: Path, small_disk: Path) -> None:
-    with pytest.raises(ColcapError, match="GB are free") as refused:
-        colcap.run(manifest, small_disk / "out", generate_captions=False)
-
-    assert "will write about" in str(refused.value)
-    assert not list(small_disk.rglob("part-*"))
+        assert "will write about" in str(refused.value)
+        assert not list(disk.rglob("part-*"))
 
 
 def test_a_manifest_that_is_not_there_leaves_no_folder_behind(tmp_path: Path) -> None:
