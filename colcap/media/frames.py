@@ -27,6 +27,10 @@ DEFAULT_RATE: Final = Fraction(25)
 """Frames per second of clips that tell nothing about time."""
 
 
+DISAGREEMENT: Final = Fraction(1, 10)
+"""A declared rate that is further off than this from what frames' times say is not believed."""
+
+
 class Undecodable(Exception):
     """Packets do not give the frames they should, or not whole: look closer."""
 
@@ -172,12 +176,15 @@ def count_frames(data: bytes, limits: Limits, log: Log, num_threads: int) -> Cou
 
 
 def _display_times(raw: list[int | None], source: Source) -> list[int]:
-    """Frames' own times where all have one and they increase, else times at the declared rate."""
-    times = [at for at in raw if at is not None]
+    """Frames' own times where each has its own; else evenly spread, at the declared rate if that can be true."""
+    times = sorted(at for at in raw if at is not None)
     if len(times) == len(raw) and is_increasing(times):
-        return times
-    rate = source.stream.average_rate or source.stream.base_rate or DEFAULT_RATE
-    period = max(Fraction(1), 1 / (rate * source.time_base))
+        return times  # sorted: ASF has decode times only, which B-frames get in the wrong order
+    period = 1 / ((source.stream.average_rate or source.stream.base_rate or DEFAULT_RATE) * source.time_base)
+    if len(times) > 1 and times[-1] > times[0]:
+        measured = Fraction(times[-1] - times[0], len(raw) - 1)
+        period = measured if abs(period / measured - 1) > DISAGREEMENT else period
+    period = max(Fraction(1), period)
     return [round(number * period) for number in range(len(raw))]
 
 

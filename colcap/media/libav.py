@@ -16,12 +16,12 @@ from av.error import FFmpegError
 from colcap.errors import RowError
 from colcap.media.limits import Limits
 
-FORMATS: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg")
+FORMATS: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "rm")
 """Containers that hold their own video. Playlists, concat scripts and images are not among them."""
 
 DECODERS: Final = (
     "h264 hevc vp8 vp9 libdav1d av1 mpeg1video mpeg2video mpeg4 mjpeg theora h263 flv "
-    "msmpeg4 msmpeg4v1 msmpeg4v2 wmv1 wmv2 wmv3 vc1 vp6 vp6f svq1 svq3 cinepak indeo3 "
+    "msmpeg4 msmpeg4v1 msmpeg4v2 wmv1 wmv2 wmv3 vc1 vp6 vp6f svq1 svq3 cinepak indeo3 rv10 rv20 rv30 rv40 "
     "prores dnxhd dvvideo ffv1 huffyuv ffvhuff utvideo rawvideo png qtrle jpeg2000"
 ).split()
 """Video decoders a clip may use: what cameras, sites and editors write. Others are code for strangers."""

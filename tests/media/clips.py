@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
-from hashlib import blake2b
+from hashlib import md5
 
 import av
 import numpy as np
@@ -82,7 +84,7 @@ def make(made: Made) -> bytes:
 def _video_stream(output: av.container.OutputContainer, made: Made) -> av.VideoStream:
     options = dict(made.options)
     if made.codec in ("libx264", "libx265"):
-        options.setdefault("preset", "veryfast")
+        options.setdefault("preset", "veryfast" if made.codec == "libx264" else "ultrafast")
         options[made.codec.removeprefix("lib") + "-params"] = made.x264 + (
             "log-level=none" if made.codec == "libx265" else ""
         )
@@ -118,21 +120,59 @@ def _silence(i: int, fps: int) -> av.AudioFrame:
     return frame
 
 
-def remux(data: bytes, container: str, *, first: int = 0, muxer: dict[str, str] | None = None) -> bytes:
-    """Copy a clip's packets into another container; packets before `first` get negative times (an edit list)."""
+def remux(
+    data: bytes,
+    container: str,
+    *,
+    first: int = 0,
+    muxer: dict[str, str] | None = None,
+    retime: Callable[[int], int] = int,
+) -> bytes:
+    """Copy a clip's packets into another container, where their times may differ.
+
+    Packets before `first` get negative times (an edit list); `retime` changes the others.
+    """
     file = io.BytesIO()
     with av.open(io.BytesIO(data)) as source, av.open(file, "w", format=container, options=muxer or {}) as output:
         packets = [packet for packet in source.demux(video=0) if packet.size]
         start = sorted(packet.pts for packet in packets)[first]
         stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
         for packet in packets:
-            packet.pts, packet.dts = packet.pts - start, packet.dts - start
+            packet.pts, packet.dts = retime(packet.pts - start), retime(packet.dts - start)
             packet.stream = stream
             output.mux(packet)
     return file.getvalue()
 
 
+def two_videos(first: bytes, second: bytes) -> bytes:
+    """A Matroska file with the videos of two clips."""
+    file = io.BytesIO()
+    with (
+        av.open(io.BytesIO(first)) as one,
+        av.open(io.BytesIO(second)) as two,
+        av.open(file, "w", format="matroska") as output,
+    ):
+        streams = [output.add_stream_from_template(each.streams.video[0], opaque=True) for each in (one, two)]
+        for packets in zip(one.demux(video=0), two.demux(video=0), strict=True):
+            for packet, stream in zip(packets, streams, strict=True):
+                if packet.size:
+                    packet.stream = stream
+                    output.mux(packet)
+    return file.getvalue()
+
+
+def by_ffmpeg(options: str) -> bytes:
+    """A clip that the ffmpeg command encodes, for encoders that PyAV has not."""
+    source = make(Made("ffv1", "matroska"))
+    command = ["ffmpeg", "-v", "error", "-i", "-", *options.split(), "-"]
+    return subprocess.run(command, input=source, capture_output=True, check=True).stdout
+
+
 X264 = "bframes=3:b-adapt=0:scenecut=0:"
+BT2020 = "colorprim=bt2020:colormatrix=bt2020nc"
+VPX = {"deadline": "realtime", "cpu-used": "5"}
+DASH = {"movflags": "dash+frag_keyframe+empty_moov+default_base_moof"}
+"""An initialization segment and its m4s segments, one after the other."""
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 
 COPIED = {
@@ -150,19 +190,35 @@ COPIED = {
     "h264 flv": Made(x264=X264 + "keyint=30", container="flv"),
     "h264 ts": Made(x264=X264 + "keyint=30", container="mpegts"),
     "h264 fragmented": Made(x264=X264 + "keyint=30", muxer=FRAGMENTED),
+    "h264 dash": Made(x264=X264 + "keyint=30", muxer=DASH),
+    "h264 m2ts": Made(x264=X264 + "keyint=30", container="mpegts", muxer={"mpegts_m2ts_mode": "1"}),
+    "h264 240 fps": Made(x264=X264 + "keyint=30", fps=240),
+    "h264 1 fps": Made(x264=X264 + "keyint=30", fps=1),
     "h264 vfr": Made(x264=X264 + "keyint=30", times=lambda i: 2 * i + i // 7 * 3 + (i % 3 == 1)),
     "h264 audio": Made(x264=X264 + "keyint=30", audio=True),
     "h264 flv audio": Made(x264=X264 + "keyint=30", audio=True, container="flv"),
     "h264 rotated": Made(x264=X264 + "keyint=30", rotation=90),
+    "h264 upside down": Made(x264=X264 + "keyint=30", rotation=180),
+    "h264 rotated back": Made(x264=X264 + "keyint=30", rotation=-90),
+    "h264 rotated and mirrored": Made(x264=X264 + "keyint=30", rotation=90, mirrored=True),
     "h264 mirrored": Made(x264=X264 + "keyint=30", mirrored=True),
     "h264 odd 444": Made(x264=X264 + "keyint=30", pix_fmt="yuv444p", width=131, height=97),
+    "h264 422": Made(x264=X264 + "keyint=30", pix_fmt="yuv422p"),
+    "h264 gray": Made(x264=X264 + "keyint=30", pix_fmt="gray"),
     "h264 10 bit": Made(x264=X264 + "keyint=30", pix_fmt="yuv420p10le"),
     "h264 pixel aspect": Made(x264=X264 + "keyint=30", aspect=Fraction(4, 3)),
     "h264 full range 709": Made(x264=X264 + "keyint=30", color=(1, 2)),
     "hevc": Made("libx265", x264="bframes=3:keyint=20:open-gop=0:"),
     "hevc open gop": Made("libx265", x264="bframes=3:keyint=20:open-gop=1:"),
     "hevc open gop ts": Made("libx265", "mpegts", x264="bframes=3:keyint=20:open-gop=1:"),
-    "vp9 webm": Made("libvpx-vp9", "webm", options={"g": "20", "deadline": "realtime", "cpu-used": "5"}),
+    "hevc ts": Made("libx265", "mpegts", x264="bframes=3:keyint=20:open-gop=0:"),
+    "hevc flv": Made("libx265", "flv", x264="bframes=3:keyint=20:open-gop=0:"),
+    "hevc pq": Made("libx265", pix_fmt="yuv420p10le", x264=f"keyint=20:{BT2020}:transfer=smpte2084:"),
+    "hevc hlg 422 mkv": Made(
+        "libx265", "matroska", pix_fmt="yuv422p10le", x264=f"keyint=20:{BT2020}:transfer=arib-std-b67:"
+    ),
+    "vp9 odd mkv": Made("libvpx-vp9", "matroska", width=131, height=97, options={**VPX, "g": "20"}),
+    "vp9 webm": Made("libvpx-vp9", "webm", options={**VPX, "g": "20"}),
     "vp9 mp4 alt ref": Made(
         "libvpx-vp9", options={"g": "40", "auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "5"}
     ),
@@ -170,18 +226,34 @@ COPIED = {
     "av1 webm": Made("libsvtav1", "webm", options={"g": "20", "preset": "12"}),
     "mpeg4": Made("mpeg4", options={"g": "15", "bf": "2"}),
     "mpeg4 avi": Made("mpeg4", "avi", options={"g": "15"}),
+    "av1 10 bit": Made("libsvtav1", pix_fmt="yuv420p10le", options={"g": "20", "preset": "12"}),
+    "mpeg4 3gp": Made("mpeg4", "3gp", options={"g": "15"}),
+    "mpeg4 b avi": Made("mpeg4", "avi", options={"g": "15", "bf": "2"}),
+    "mpeg2 interlaced": Made("mpeg2video", "mpegts", options={"g": "15", "bf": "2", "flags": "+ilme+ildct"}),
     "mpeg2 ts": Made("mpeg2video", "mpegts", options={"g": "15", "bf": "2"}),
     "mpeg2 mpg": Made("mpeg2video", "mpeg", options={"g": "15", "bf": "2"}),
     "mjpeg avi": Made("mjpeg", "avi", pix_fmt="yuvj420p"),
     "mjpeg mkv": Made("mjpeg", "matroska", pix_fmt="yuvj420p"),
+    "mjpeg 422 mov": Made("mjpeg", "mov", pix_fmt="yuvj422p"),
 }
 """Clips whose windows are copied."""
 
 ENCODED = {
     "vp8 webm": Made("libvpx", "webm", options={"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16", "b": "2M"}),
     "mpeg1 mpg": Made("mpeg1video", "mpeg", options={"g": "15", "bf": "2"}),
+    "vp8 mkv": Made("libvpx", "matroska", options={"b": "2M"}),
+    "h264 asf": Made(x264=X264 + "keyint=30", container="asf"),
     "ffv1 mkv": Made("ffv1", "matroska"),
     "wmv2 asf": Made("wmv2", "asf", options={"b": "2M"}),
+    "wmv1 asf": Made("wmv1", "asf", options={"b": "2M"}),
+    "msmpeg4 avi": Made("msmpeg4", "avi", options={"b": "2M"}),
+    "h263 3gp": Made("h263", "3gp", width=176, height=144, options={"b": "1M"}),
+    "cinepak mov": Made("cinepak", "mov", pix_fmt="rgb24", num_frames=20),
+    "real 1 rm": Made("rv10", "rm", options={"b": "2M"}),
+    "real 2 rm": Made("rv20", "rm", options={"b": "2M"}),
+    "sorenson mov": Made("svq1", "mov", pix_fmt="yuv410p"),
+    "dv avi": Made("dvvideo", "avi", width=720, height=576, num_frames=40),
+    "utvideo avi": Made("utvideo", "avi", pix_fmt="yuv422p"),
     "flv1": Made("flv", "flv", options={"b": "2M"}),
     "h264 avi": Made(x264=X264 + "keyint=30", container="avi"),
     "prores mov": Made("prores_ks", "mov", pix_fmt="yuv422p10le"),
@@ -190,17 +262,36 @@ ENCODED = {
 """Clips whose windows are encoded again: mp4 cannot hold the codec, or packets have no times."""
 
 
+REMUXED: dict[str, Callable[[], bytes]] = {
+    "edit list": lambda: remux(clip("h264 gop 12"), "mp4", first=7),
+    "edit list in gop 250": lambda: remux(clip("h264 gop 250"), "mov", first=31),
+    "two videos": lambda: two_videos(clip("h264 gop 12"), clip("h264 odd 444")),
+}
+"""Clips made of others, whose windows are copied."""
+
+RETIMED: dict[str, Callable[[], bytes]] = {
+    "repeated times": lambda: remux(clip("h264 without b"), "matroska", retime=lambda at: at // 1024 * 1024),
+    "one time for all": lambda: remux(clip("h264 without b"), "matroska", retime=lambda at: 0),
+}
+"""Clips made of others, whose windows are encoded again."""
+
+FFMPEG = {
+    "theora ogv": "-c:v libtheora -q:v 7 -g 20 -f ogg",
+    "vp9 10 bit webm": "-c:v libvpx-vp9 -pix_fmt yuv420p10le -deadline realtime -cpu-used 5 -g 20 -f webm",
+}
+"""Clips that only the ffmpeg command can make: its options."""
+
+COPIED_NAMES = [*COPIED, *REMUXED, *(["vp9 10 bit webm"] if shutil.which("ffmpeg") else [])]
+ENCODED_NAMES = [*ENCODED, *RETIMED, *(["theora ogv"] if shutil.which("ffmpeg") else [])]
+
+
 @cache
 def clip(name: str) -> bytes:
-    """A clip of COPIED or ENCODED, or one of the remuxed ones, by name."""
-    if name == "edit list":
-        return remux(clip("h264 gop 12"), "mp4", first=7)
-    if name == "edit list in gop 250":
-        return remux(clip("h264 gop 250"), "mov", first=31)
-    return make({**COPIED, **ENCODED}[name])
-
-
-REMUXED = ("edit list", "edit list in gop 250")
+    """A clip of the tables above, by name."""
+    if name in FFMPEG:
+        return by_ffmpeg(FFMPEG[name])
+    others = {**REMUXED, **RETIMED}
+    return others[name]() if name in others else make({**COPIED, **ENCODED}[name])
 
 
 def decoded(data: bytes) -> list[av.VideoFrame]:
@@ -210,17 +301,25 @@ def decoded(data: bytes) -> list[av.VideoFrame]:
 
 
 def frame_hashes(data: bytes) -> list[str]:
-    """A hash of the pixels of every displayed frame, without row padding."""
+    """A hash of the pixels of every displayed frame, without row padding; the same as `ffmpeg_hashes`."""
     return [_frame_hash(frame) for frame in decoded(data)]
 
 
 def _frame_hash(frame: av.VideoFrame) -> str:
-    digest = blake2b(f"{frame.width}x{frame.height} {frame.format.name}".encode(), digest_size=12)
+    digest = md5(usedforsecurity=False)
+    packed = frame.format.is_rgb or len(frame.planes) == 1
     for plane in frame.planes:
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-        used = plane.width * (2 if "10le" in frame.format.name else 3 if frame.format.name == "rgb24" else 1)
-        digest.update(np.ascontiguousarray(rows[:, :used]))
+        bits = frame.format.padded_bits_per_pixel if packed else 8 * ((frame.format.components[0].bits + 7) // 8)
+        digest.update(np.ascontiguousarray(rows[:, : plane.width * bits // 8]))
     return digest.hexdigest()
+
+
+def ffmpeg_hashes(data: bytes) -> list[str]:
+    """The same, as the ffmpeg command decodes the first video of a file."""
+    command = "ffmpeg -v error -noautorotate -i - -map 0:v:0 -fps_mode passthrough -f framehash -hash md5 -"
+    said = subprocess.run(command.split(), input=data, capture_output=True, check=True).stdout.decode()
+    return [line.rsplit(",", 1)[1].strip() for line in said.splitlines() if not line.startswith("#")]
 
 
 def psnr(ours: Sequence[Picture], theirs: Sequence[Picture]) -> float:
