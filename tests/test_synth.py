@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from colcap.models.tiny.scenes import BACKGROUNDS, COLORS, MOTIONS, SHAPES, Scene, caption, enhanced, refined
+from colcap.models.tiny.scenes import BACKGROUNDS, COLORS, MOTIONS, SHAPES, Scene, as_seen, caption, enhanced, refined
 from colcap.models.tiny.synth import Frames, clip, demo_clips, encode_mp4, render
 
 SCENES = [
@@ -85,6 +85,17 @@ def test_every_scene_has_three_distinct_sentences() -> None:
 
     assert len(SCENES) == len(result) == (8 * 5 - 1) * 4 * 7
     assert len({sentence for three in result for sentence in three}) == 3 * len(SCENES)
+
+
+def test_two_frames_show_no_motion_and_three_do() -> None:
+    result = [
+        [sentence(as_seen(scene, n)) for sentence in (caption, refined, enhanced)] for scene in SCENES for n in (2, 3)
+    ]
+
+    still_said = [three for three, scene in zip(result[1::2], SCENES, strict=True) if three[0] == caption(scene)]
+    assert len(still_said) == len(SCENES)
+    assert len({three[0] for three in result[::2]}) == (8 * 5 - 1) * 4
+    assert not {text for three in result[::2] for text in three} & {text for three in result[1::2] for text in three}
 
 
 @pytest.mark.parametrize(

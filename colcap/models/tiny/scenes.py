@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Final
 
 COLORS: Final = {
@@ -30,11 +31,18 @@ BACKGROUNDS: Final = {
 SHAPES: Final = ("circle", "square", "triangle", "star")
 MOTIONS: Final = ("left", "right", "up", "down", "still", "grow", "shrink")
 
+UNSAID: Final = "unsaid"
+"""The motion of a scene of which too little is shown to tell; see `as_seen`."""
+
+MIN_FRAMES_FOR_MOTION: Final = 3
+"""The model merges frames in pairs: of one pair it says no motion, since it would be guessing."""
+
 _CAPTION: Final = {
     **{way: f"moves {way} across" for way in ("left", "right", "up", "down")},
     "still": "stays still on",
     "grow": "grows larger on",
     "shrink": "shrinks on",
+    UNSAID: "appears on",
 }
 _REFINED: Final = {
     "left": "moves steadily to the left",
@@ -44,6 +52,7 @@ _REFINED: Final = {
     "still": "stays perfectly still",
     "grow": "grows steadily larger",
     "shrink": "shrinks steadily",
+    UNSAID: "appears",
 }
 _VIVID_COLOR: Final = {
     "red": "a vivid crimson red",
@@ -76,6 +85,7 @@ _VIVID_MOTION: Final = {
     "still": "It rests without moving",
     "grow": "It swells larger and larger",
     "shrink": "It dwindles smaller and smaller",
+    UNSAID: "It appears",
 }
 
 
@@ -96,10 +106,11 @@ class Scene:
     background: str
     """One of BACKGROUNDS, never the shape's own colour."""
     motion: str
-    """One of MOTIONS."""
+    """One of MOTIONS, or UNSAID."""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("color", COLORS), ("shape", SHAPES), ("background", BACKGROUNDS), ("motion", MOTIONS)):
+        motions = (*MOTIONS, UNSAID)
+        for name, allowed in (("color", COLORS), ("shape", SHAPES), ("background", BACKGROUNDS), ("motion", motions)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {tuple(allowed)}, got {getattr(self, name)!r}")
         if self.color == self.background:
@@ -113,6 +124,25 @@ def random_scene(rng: random.Random) -> Scene:
         background, motion = rng.choice(list(BACKGROUNDS)), rng.choice(MOTIONS)
         if color != background:
             return Scene(color, shape, background, motion)
+
+
+def is_held_out(scene: Scene) -> bool:
+    """Whether training never sees this combination: a fixed tenth of them, whose every word it knows from others.
+
+    >>> is_held_out(Scene("red", "circle", "black", "left")), is_held_out(Scene("red", "circle", "black", "right"))
+    (False, True)
+    """
+    named = f"{scene.color} {scene.shape} {scene.background} {scene.motion}"
+    return int.from_bytes(blake2b(named.encode(), digest_size=4).digest()) % 10 == 0
+
+
+def as_seen(scene: Scene, num_frames: int) -> Scene:
+    """Return what so many sampled frames show of a scene.
+
+    >>> caption(as_seen(Scene("red", "star", "gray", "up"), 2))
+    'A red star appears on a gray background.'
+    """
+    return scene if num_frames >= MIN_FRAMES_FOR_MOTION else replace(scene, motion=UNSAID)
 
 
 def caption(scene: Scene) -> str:

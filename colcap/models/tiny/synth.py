@@ -35,7 +35,11 @@ def render(scene: Scene, num_frames: int, width: int, height: int, rng: random.R
 
 def frames_of(scene: Scene, num_frames: int, width: int, height: int, rng: random.Random) -> Iterator[Frames]:
     """Draw a scene one frame at a time: uint8 RGB of shape (height, width, 3)."""
-    path = _trajectory(scene.motion, num_frames, width, height, rng)
+    return drawn(scene, trajectory(scene.motion, num_frames, width, height, rng), width, height, rng)
+
+
+def drawn(scene: Scene, path: NDArray[np.float64], width: int, height: int, rng: random.Random) -> Iterator[Frames]:
+    """Draw a scene along a path of x, y and radius in pixels, one frame at a time."""
     color, background = _shade(COLORS[scene.color], 12, rng), _shade(BACKGROUNDS[scene.background], 8, rng)
     outline = _outline(scene.shape, rotation=rng.uniform(-0.12, 0.12))
     canvas = _canvas(background, width, height, rng)
@@ -58,7 +62,7 @@ def _canvas(background: Frames, width: int, height: int, rng: random.Random) -> 
     return np.ascontiguousarray(canvas, dtype=np.uint8)
 
 
-def _trajectory(motion: str, num_frames: int, width: int, height: int, rng: random.Random) -> NDArray[np.float64]:
+def trajectory(motion: str, num_frames: int, width: int, height: int, rng: random.Random) -> NDArray[np.float64]:
     """Return x, y and radius in pixels, shape (num_frames, 3)."""
     short = min(width, height)
     time = np.linspace(0, 1, num_frames)

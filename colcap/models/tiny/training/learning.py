@@ -1,0 +1,164 @@
+"""Two lessons: first look at pairs of frames, then look at clips and talk."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from colcap.models.tiny.training.batches import Batch, ConversationBatches, PairBatches, Pictures
+from colcap.models.tiny.training.losses import answer_loss, looking_back_loss, seeing_loss
+from colcap.models.tiny.training.network import Network
+
+LOOK_STEPS_PER_MINUTE: Final = 20
+TALK_STEPS_PER_MINUTE: Final = 70
+"""What CPU minutes were measured to buy, both lessons together; a run is as long as its steps, not as its clock, so
+that the same seed gives the same model on a busy machine."""
+
+LOOK_RATE: Final = 2.5e-3
+TALK_RATE: Final = 1.6e-3
+SEEING_WEIGHT: Final = 0.3
+LOOKING_BACK_WEIGHT: Final = 3.0
+REPORT_EVERY: Final = 50
+
+MEAN: Final = torch.tensor([0.48145466, 0.4578275, 0.40821073]) * 255
+STD: Final = torch.tensor([0.26862954, 0.26130258, 0.27577711]) * 255
+"""Of CLIP's pictures, as Qwen's processor has them."""
+
+
+@dataclass(slots=True)
+class Log:
+    """Writes down running means."""
+
+    path: Path
+    _means: dict[str, float] = field(default_factory=dict)
+    _started: float = field(default_factory=time.monotonic)
+
+    def say(self, line: str) -> None:
+        """Print a line and keep it."""
+        print(line, flush=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def note(self, step: int, num_steps: int, **values: float) -> None:
+        """Add a step's figures; every so often say how they are."""
+        for name, value in values.items():
+            self._means[name] = 0.97 * self._means.get(name, value) + 0.03 * value
+        if step % REPORT_EVERY == 0 or step == num_steps:
+            means = " ".join(f"{name} {value:.4f}" for name, value in self._means.items())
+            self.say(
+                f"{step}/{num_steps} {time.monotonic() - self._started:.0f} s, {cpu_minutes():.1f} CPU min: {means}"
+            )
+
+
+def cpu_minutes() -> float:
+    """CPU time of this process and of those of its children that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used) / 60
+
+
+def learn(network: Network, folder: Path, *, minutes: float, seed: int, log: Log) -> None:
+    """Train a network whose tokenizer is in `folder`, for about so many CPU minutes, with one thread and one helper."""
+    torch.set_num_threads(1)
+    network.bfloat16()
+    look_steps, talk_steps = round(minutes * LOOK_STEPS_PER_MINUTE), round(minutes * TALK_STEPS_PER_MINUTE)
+    log.say(f"looking at pairs of frames, {look_steps} steps")
+    seeing = [*network.model.model.visual.parameters(), *network.sees.parameters()]
+    _lesson(network, seeing, PairBatches(look_steps, seed), LOOK_RATE, _look, log)
+    log.say(f"looking at clips and talking, {talk_steps} steps")
+    conversations = ConversationBatches(talk_steps, seed, folder)
+    _lesson(network, list(network.parameters()), conversations, TALK_RATE, _talk, log)
+
+
+Judge = Callable[[Network, Any, float], tuple[Tensor, dict[str, float]]]
+
+
+def _lesson(network: Network, parameters: list[Any], batches: Any, rate: float, judge: Judge, log: Log) -> None:
+    optimizer = MasterOptimizer(parameters)
+    for step, batch in enumerate(_in_background(batches), start=1):
+        progress = step / len(batches)
+        loss, figures = judge(network, batch, progress)
+        loss.backward()
+        optimizer.step(rate * min(1, step / 80) * (0.02 + 0.49 * (1 + math.cos(math.pi * progress))))
+        log.note(step, len(batches), **figures)
+
+
+class MasterOptimizer:
+    """AdamW on float32 copies of bfloat16 weights, whose last digit is larger than most updates."""
+
+    def __init__(self, parameters: list[Any]) -> None:
+        self._weights = parameters
+        self._copies = [weight.detach().float() for weight in parameters]
+        matrices = [copy for copy in self._copies if copy.ndim > 1]
+        others = [copy for copy in self._copies if copy.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+        self._adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+
+    def step(self, rate: float) -> None:
+        """Move the weights along their gradients, which are cleared."""
+        for weight, copy in zip(self._weights, self._copies, strict=True):
+            copy.grad = None if weight.grad is None else weight.grad.float()
+            weight.grad = None
+        torch.nn.utils.clip_grad_norm_(self._copies, 1.0)
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        self._adam.step()
+        with torch.no_grad():
+            for weight, copy in zip(self._weights, self._copies, strict=True):
+                weight.copy_(copy)
+
+
+def _in_background(batches: Any) -> Iterator[Any]:
+    """The batches, made by another process in the meantime."""
+    yield from DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4, collate_fn=_as_it_is)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _look(network: Network, shown: Pictures, _: float) -> tuple[Tensor, dict[str, float]]:
+    seen = _seen(network, shown)
+    loss = seeing_loss(_answers(network.sees, seen, shown), shown.true, shown.cells)
+    return loss, {"seeing": loss.item()}
+
+
+def _talk(network: Network, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+    shown = batch.pictures
+    vision = None if shown is None else _seen(network, shown)
+    states, back = network.text(batch.ids, batch.positions, None if vision is None else vision.flatten(0, 1))
+    answered = batch.labels >= 0
+    loss, right = answer_loss(network.logits(states[answered]).float(), batch.labels[answered])
+    if shown is None or vision is None:
+        return loss, {"enhance": loss.item(), "enhance_right": right.item()}
+    figures = {"caption": loss.item(), "caption_right": right.item()}
+    seeing = seeing_loss(_answers(network.sees, vision, shown), shown.true, shown.cells)
+    is_video = batch.ids == network.model.config.video_token_id
+    way = looking_back_loss(_answers(network.looks_back, back[is_video], shown), shown.true)
+    help_ = SEEING_WEIGHT * (1 - progress) * (seeing + LOOKING_BACK_WEIGHT * way)
+    return loss + help_, {**figures, "seeing": seeing.item(), "way": way.item()}
+
+
+def _seen(network: Network, shown: Pictures) -> Tensor:
+    """Tokens of all pairs of frames of all clips."""
+    return network.vision(normalised(shown.patches.flatten(0, 1)), shown.grid)
+
+
+def _answers(head: Any, tokens: Tensor, shown: Pictures) -> Tensor:
+    """A head's answers for each token, (clips, pairs, tokens, answers)."""
+    clips, pairs = shown.patches.shape[:2]
+    return head(tokens).float().view(clips, pairs, shown.cells[0] * shown.cells[1], -1)
+
+
+def normalised(patches: Tensor) -> Tensor:
+    """Pixels of patches as the processor gives them to the model."""
+    values = patches.unflatten(-1, (3, -1)).float()
+    return ((values - MEAN[:, None]) / STD[:, None]).flatten(-2).bfloat16()
