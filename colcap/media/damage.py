@@ -40,19 +40,21 @@ def missing_seconds(container: InputContainer, stream: VideoStream, end_s: float
     end_s : where the last frame that was read stops being shown, on the container's clock.
     frame_s : how long a frame is shown.
     """
-    declared = _declared_end(container, stream)
-    if declared is None or declared - end_s <= max(SLACK_S, 2 * frame_s):
+    declared = _tagged_end(stream)
+    slack = 0.0 if declared is not None else SLACK_S
+    declared = _container_end(container) if declared is None else declared
+    if declared is None or declared - end_s <= max(slack, 2 * frame_s):
         return None
     return f"truncated: {end_s:.2f} of {declared:.2f} declared seconds are there"
 
 
-def _declared_end(container: InputContainer, stream: VideoStream) -> float | None:
-    """Seconds; from Matroska's per-stream tag, else the container's where no other stream could be the longer one."""
-    if container.format.name not in ("matroska,webm", "flv"):
-        return None
+def _tagged_end(stream: VideoStream) -> float | None:
+    """Seconds; Matroska's tag of a stream, which is exact."""
     tag = re.fullmatch(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", "").strip())
-    if tag:
-        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
-    if container.duration is None or len(container.streams) > 1:
-        return None
-    return container.duration / av.time_base
+    return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) if tag else None
+
+
+def _container_end(container: InputContainer) -> float | None:
+    """Seconds, of containers that declare them, where no other stream could be the longer one."""
+    known = container.format.name in ("matroska,webm", "flv") and len(container.streams) == 1
+    return container.duration / av.time_base if known and container.duration is not None else None

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from av.video.frame import VideoFrame
+
 from colcap.errors import RowError
 from colcap.media.cut import NotExact, copy_window, is_window_already, why_not_copy
 from colcap.media.damage import missing_seconds
@@ -27,6 +29,9 @@ from colcap.media.windowing import MIN_FRAMES, windows
 T = TypeVar("T")
 
 DEFAULT_LIMITS = Limits()
+
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+"""Transfer functions of high dynamic range, by their number in ITU-T H.273."""
 
 
 def process_clip(data: bytes, wanted: Wanted, limits: Limits = DEFAULT_LIMITS) -> Clip:
@@ -227,44 +232,56 @@ class _Workshop:
         return Attempt(window, span.start, self._log)
 
 
-def _decode(frames: FrameSource, making: Sequence[_Making]) -> tuple[int, int, Orientation]:
-    """Decode each wanted frame once and hand it to all who want it.
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """What the first frame says of the clip."""
 
-    Returns
-    -------
-    Coded width and height and the orientation of the first frame, which is decoded in any case.
-    """
+    width: int
+    height: int
+    orientation: Orientation
+    transfer: int
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> _Picture:
+        orientation = orientation_of(frame)
+        return cls(*orientation.displayed(frame.width, frame.height), orientation, int(frame.color_trc))
+
+
+def _decode(frames: FrameSource, making: Sequence[_Making]) -> _Picture:
+    """Decode each wanted frame once and hand it to all who want it; the first one is decoded in any case."""
     takers: dict[int, list[Attempt[Any]]] = {0: []}
     for attempt in (attempt for each in making for attempt in each.attempts()):
         for number in attempt.wanted:
             takers.setdefault(number, []).append(attempt)
     picture = None
     for number, frame in frames.decode(set(takers)):
-        picture = picture or (frame.width, frame.height, orientation_of(frame))
+        picture = picture or _Picture.of(frame)
         for attempt in takers[number]:
             attempt.add(number, frame)
     assert picture is not None  # decode() gives frame 0 or raises
     return picture
 
 
-def _probe(
-    source: Source, frames: FrameSource, fps: float, picture: tuple[int, int, Orientation], said: str | None
-) -> Probe:
-    width, height, orientation = picture
+def _probe(source: Source, frames: FrameSource, fps: float, picture: _Picture, said: str | None) -> Probe:
     timeline = frames.timeline
-    displayed_width, displayed_height = orientation.displayed(width, height)
+    warnings = [*_damages(source, frames, fps, said), *_hdr(picture)]
     return Probe(
-        width=displayed_width,
-        height=displayed_height,
+        width=picture.width,
+        height=picture.height,
         fps=fps,
         num_frames=len(timeline),
         duration_s=timeline.seconds(len(timeline)),
         codec=source.codec,
-        rotation=orientation.degrees,
+        rotation=picture.orientation.degrees,
         has_audio=source.has_audio,
         num_bytes=len(source.data),
-        warning="; ".join(_damages(source, frames, fps, said)) or None,
+        warning="; ".join(warnings) or None,
     )
+
+
+def _hdr(picture: _Picture) -> list[str]:
+    transfer = HDR_TRANSFERS.get(picture.transfer)
+    return [f"HDR ({transfer}): previews and samples are not tone-mapped and look pale"] if transfer else []
 
 
 def _damages(source: Source, frames: FrameSource, fps: float, said: str | None) -> list[str]:
