@@ -32,7 +32,7 @@ from colcap.manifests import ClipReader
 from colcap.models.tiny.synth import clip, random_scene
 from colcap.models.weights import resolve
 from colcap.runners import choices
-from colcap.runners.launch import num_captioners
+from colcap.runners.make import num_captioners
 from colcap.steps.media import MediaStep, table_rows
 
 TINY = {"model_variant": "tiny"}

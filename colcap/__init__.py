@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from colcap.errors import ColcapError
 
 if TYPE_CHECKING:
-    from colcap.api import Run, connect, enhance, manifest, open, run
+    from colcap.api import Run, caption, connect, enhance, manifest, open, preview, run
     from colcap.config import Config
     from colcap.lazy import captions, previews, windows
 
@@ -21,11 +21,13 @@ __all__ = [
     "ColcapError",
     "Config",
     "Run",
+    "caption",
     "captions",
     "connect",
     "enhance",
     "manifest",
     "open",
+    "preview",
     "previews",
     "run",
     "windows",

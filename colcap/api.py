@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from colcap.config import Config, load, merge, parse
+from colcap.errors import ConfigError
 from colcap.schema import SET_TABLES, TABLES
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def run(
     limit: int | None = None,
     console: Console | None = None,
     engine: Engine | None = None,
+    retry_errors: bool = False,
+    where: str | None = None,
     **parameters: Any,
 ) -> Run:
     """Make windows, previews and captions of every clip of a manifest; go on where an earlier start stopped.
@@ -41,6 +44,8 @@ def run(
     limit : take only the first clips.
     console : a rich Console that shows progress.
     engine : a running engine to use; it is left running.
+    retry_errors : make rows again that failed in an earlier start; rows that are ok stay as they are.
+    where : only failures for which this SQL condition holds: `error_kind = 'timeout'`; see `qa.select.FAILURES`.
     parameters : nested like the TOML, and laid over it: `captioning={"model_variant": "tiny"}`.
 
     Raises
@@ -54,12 +59,15 @@ def run(
     Traceback (most recent call last):
     colcap.errors.ManifestError: no-such.parquet: no such file. `colcap manifest SRC... -o no-such.parquet` makes one.
     """
-    from colcap.runners.launch import Given
     from colcap.runners.launch import run as launch
+    from colcap.runners.make import Given
 
     folder = Path(run)
     given = Given(root=_path(root), console=console, engine=engine)
-    launch(Path(manifest), folder, _configuration(config, parameters, folder), given, limit=limit)
+    if where is not None and not retry_errors:
+        raise ConfigError("where: says which failures to retry, so it needs retry_errors (--retry-errors)")
+    retry = (where or "true") if retry_errors else None
+    launch(Path(manifest), folder, _configuration(config, parameters, folder), given, limit=limit, retry=retry)
     return Run(folder)
 
 
@@ -190,28 +198,101 @@ class Run:
         return quality(self.path, thresholds=thresholds)
 
 
+def caption(
+    run: str | os.PathLike[str],
+    *,
+    where: str | None = None,
+    caption_set: str = "default",
+    root: str | os.PathLike[str] | None = None,
+    console: Console | None = None,
+    engine: Engine | None = None,
+    **parameters: Any,
+) -> Run:
+    """Caption stored windows again: a further attempt beside the captions that are there, or a set of its own.
+
+    Parameters
+    ----------
+    run : the run folder.
+    where : SQL condition that chooses the windows, over the columns of `qa.select.EVERYTHING`; it sees the rows of
+        `caption_set`, or of all sets where that one is new. Without it, all windows that have no such caption.
+    caption_set : where the captions go.
+    root, console, engine : as for `colcap.run`.
+    parameters : as in `Captioning`, over the choices of the run: `max_output_tokens`, `prompt_text`, …
+
+    Raises
+    ------
+    ColcapError : the condition is wrong; the weights are missing; the run is in use.
+
+    Examples
+    --------
+    >>> caption("out", where="finish_reason = 'length'", max_output_tokens=1024)  # doctest: +SKIP
+    Run('out')
+    """
+    from colcap.runners.again import caption_again
+    from colcap.runners.make import Given
+
+    opened = open(run)
+    given = Given(root=_path(root), console=console, engine=engine)
+    caption_again(opened.path, given, where=where, caption_set=caption_set, parameters=parameters)
+    return opened
+
+
+def preview(
+    run: str | os.PathLike[str],
+    *,
+    where: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    console: Console | None = None,
+    **parameters: Any,
+) -> Run:
+    """Make previews of stored windows again, in the place of those that are there.
+
+    Parameters
+    ----------
+    run : the run folder.
+    where : SQL condition that chooses the windows; without it, all.
+    root, console : as for `colcap.run`.
+    parameters : as in `Preview`, over the choices of the run.
+
+    Raises
+    ------
+    ColcapError : the condition is wrong; the run is in use.
+    """
+    from colcap.runners.again import preview_again
+    from colcap.runners.make import Given
+
+    opened = open(run)
+    preview_again(opened.path, Given(root=_path(root), console=console), where=where, parameters=parameters)
+    return opened
+
+
 def enhance(
-    run: str | os.PathLike[str], *, console: Console | None = None, caption_set: str = "default", **parameters: Any
+    run: str | os.PathLike[str],
+    *,
+    where: str | None = None,
+    caption_set: str = "default",
+    console: Console | None = None,
+    **parameters: Any,
 ) -> Run:
     """Let a text model rewrite the captions of a run; they are kept beside the captions.
 
     Parameters
     ----------
     run : the run folder.
-    console : a rich Console that shows progress.
+    where : SQL condition that chooses windows to enhance, again if need be. Without it, what has changed.
     caption_set : whose captions.
+    console : a rich Console that shows progress.
     parameters : as in `Enhancement`: `model_variant`, `prompt_text`, …
 
     Raises
     ------
     ColcapError : there are no captions to enhance; the weights are missing; the run is in use.
     """
-    from colcap.runners.launch import Given
-    from colcap.runners.launch import enhance as launch
+    from colcap.runners.again import enhance_again
+    from colcap.runners.make import Given
 
     opened = open(run)
-    config = parse({"caption_set": caption_set, "enhancement": parameters})
-    launch(opened.path, config, Given(console=console))
+    enhance_again(opened.path, Given(console=console), where=where, caption_set=caption_set, parameters=parameters)
     return opened
 
 

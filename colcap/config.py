@@ -10,7 +10,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -82,6 +82,10 @@ class Captioning(Section):
         return None if given is None else json_schema.resolve(given)
 
 
+WINDOW_PARAMETERS: Final = ("window_size", "remainder_threshold")
+"""Of captioning, those that decide the windows, which are stored once for all captions."""
+
+
 class CaptionSet(Captioning):
     """One of several caption sets of a run: a name, and what differs from `[captioning]`."""
 
@@ -90,7 +94,7 @@ class CaptionSet(Captioning):
 
     @model_validator(mode="after")
     def _shares_the_decode(self) -> CaptionSet:
-        shared = sorted(self.model_fields_set & {"window_size", "remainder_threshold", "sampling_fps"})
+        shared = sorted(self.model_fields_set & {*WINDOW_PARAMETERS, "sampling_fps"})
         if shared:
             raise ValueError(f"{', '.join(shared)} is the same for all caption sets: set it in [captioning]")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
@@ -113,11 +113,16 @@ def parameter_flags(command: F) -> F:
     return command
 
 
-def enhancement_flags(command: F) -> F:
-    """Give a command the flags of enhancement alone."""
-    for flag in reversed([flag for flag in FLAGS if flag.path.startswith("enhancement.")]):
-        command = _option(flag)(command)
-    return command
+def section_flags(section: str, *, without: Collection[str] = ()) -> Callable[[F], F]:
+    """Give a command the flags of one section of the configuration, but for some of its parameters."""
+    wanted = [flag for flag in FLAGS if flag.path.startswith(f"{section}.") and flag.path.split(".")[1] not in without]
+
+    def decorate(command: F) -> F:
+        for flag in reversed(wanted):
+            command = _option(flag)(command)
+        return command
+
+    return decorate
 
 
 def parameters(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ PREVIEWS: Final = pl.Schema(
         "webp_bytes": pl.Int64,
         "webp_sha256": pl.String,
         "warning": pl.String,
+        "fingerprint": pl.String,
         **STATUS,
     }
 )

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.markup import escape
 
 from colcap.cli.shared import EXISTING_RUN, ctrl_c, err, out, print_summary
+from colcap.config import WINDOW_PARAMETERS
 from colcap.errors import ManifestError
-from colcap.flags import SectionedCommand, enhancement_flags, parameter_flags, parameters
+from colcap.flags import SectionedCommand, parameter_flags, parameters, section_flags
+
+if TYPE_CHECKING:
+    from colcap.runners.again import Again
 
 
 @click.command()
@@ -49,6 +53,8 @@ def manifest(sources: tuple[str, ...], output: Path) -> None:
 @click.option("--config", type=click.Path(path_type=Path), help="TOML with the same parameters; flags win over it.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take only the first N clips of the manifest.")
 @click.option("--root", type=click.Path(path_type=Path), help="Refuse clips outside this folder.")
+@click.option("--retry-errors", is_flag=True, help="Make rows again that failed in an earlier start; no others.")
+@click.option("--where", metavar="SQL", help="Only failures for which this holds: \"error_kind = 'timeout'\".")
 @click.option("--fail-on-error", is_flag=True, help="Exit with 1 where a row ended in an error.")
 @click.option("--verbose", is_flag=True, help="Let the engine and the workers talk.")
 @parameter_flags
@@ -58,6 +64,8 @@ def run(
     config: Path | None,
     limit: int | None,
     root: Path | None,
+    retry_errors: bool,
+    where: str | None,
     fail_on_error: bool,
     verbose: bool,
     **flags: Any,
@@ -65,6 +73,9 @@ def run(
     """Make windows, previews and captions of every clip of MANIFEST, as tables in the folder RUN.
 
     A run that was stopped goes on when the same command is given again. A clip that fails is a row that says why.
+
+    \b
+    Columns for --where: table_name, clip_id, window_id, caption_set, uri, error_kind, error.
 
     \b
     Exit codes: 0 done, 1 stopped (or a row failed, with --fail-on-error), 2 refused, 130 Ctrl-C.
@@ -75,26 +86,113 @@ def run(
     if verbose:
         given.setdefault("captioning", {})["verbose"] = True
     with ctrl_c():
-        outcome = api.run(manifest, run, config=config, limit=limit, root=root, console=err, **given)
+        outcome = api.run(
+            manifest,
+            run,
+            config=config,
+            limit=limit,
+            root=root,
+            console=err,
+            retry_errors=retry_errors,
+            where=where,
+            **given,
+        )
     failed = print_summary(outcome)
     if failed and fail_on_error:
         sys.exit(1)
 
 
+WHERE = click.option("--where", metavar="SQL", help="Only windows for which this condition holds.")
+SET = click.option("--set", "caption_set", default="default", show_default=True, help="Whose captions.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say how many windows that would be.")
+
+
 @click.command(cls=SectionedCommand)
 @EXISTING_RUN
-@click.option("--set", "caption_set", default="default", show_default=True, help="Whose captions.")
-@enhancement_flags
-def enhance(run: Path, caption_set: str, **flags: Any) -> None:
-    """Let a text model rewrite the captions of RUN. They are kept beside the captions, in the table `enhanced`.
+@WHERE
+@SET
+@DRY_RUN
+@click.option("--root", type=click.Path(path_type=Path), help="Refuse clips outside this folder.")
+@section_flags("captioning", without=WINDOW_PARAMETERS)
+def caption(run: Path, where: str | None, caption_set: str, dry_run: bool, root: Path | None, **flags: Any) -> None:
+    """Caption windows of RUN again, from the windows that are stored.
 
-    What is enhanced already is left alone, unless its caption, the model or the instruction has changed.
+    The new captions are a further attempt beside the old ones (captions_latest shows the newest), or with a new --set
+    a set of their own. What is not said otherwise is as in the run. Windows that have this very caption are left alone.
+
+    \b
+      colcap caption out --where "finish_reason = 'length'" --captioning-max-output-tokens 1024
+      colcap caption out --set short --captioning-prompt-text "Describe it in one sentence."
+
+    \b
+    Columns for --where: as for `colcap gallery`. It sees the captions of --set, or of all sets if that is a new one.
     """
     from colcap import api
+    from colcap.runners.again import choose_captions
+
+    given = parameters(flags).get("captioning", {})
+    if dry_run:
+        tell(choose_captions(run, where=where or "true", caption_set=caption_set, parameters=given), "captioned")
+        return
+    with ctrl_c():
+        print_summary(api.caption(run, where=where, caption_set=caption_set, root=root, console=err, **given))
+
+
+@click.command(cls=SectionedCommand)
+@EXISTING_RUN
+@WHERE
+@DRY_RUN
+@click.option("--root", type=click.Path(path_type=Path), help="Refuse clips outside this folder.")
+@section_flags("preview")
+def preview(run: Path, where: str | None, dry_run: bool, root: Path | None, **flags: Any) -> None:
+    """Make previews of RUN again, from the windows that are stored; they take the place of the old ones.
+
+    \b
+      colcap preview out --where "preview_status = 'error'"
+      colcap preview out --where "clip_id like 'street%'" --preview-target-height 480
+    """
+    from colcap import api
+    from colcap.runners.again import choose_previews
+
+    given = parameters(flags).get("preview", {})
+    if dry_run:
+        tell(choose_previews(run, where=where, parameters=given), "previewed")
+        return
+    with ctrl_c():
+        print_summary(api.preview(run, where=where, root=root, console=err, **given))
+
+
+@click.command(cls=SectionedCommand)
+@EXISTING_RUN
+@WHERE
+@SET
+@DRY_RUN
+@section_flags("enhancement")
+def enhance(run: Path, where: str | None, caption_set: str, dry_run: bool, **flags: Any) -> None:
+    """Let a text model rewrite the captions of RUN. They are kept beside the captions, in the table `enhanced`.
+
+    What is enhanced already is left alone, unless its caption, the model or the instruction has changed, or --where
+    chooses it.
+    """
+    from colcap import api
+    from colcap.runners.again import choose_enhancements
 
     given = parameters(flags).get("enhancement", {})
+    if dry_run:
+        chosen = choose_enhancements(run, where=where or "true", caption_set=caption_set, parameters=given)
+        tell(chosen, "enhanced")
+        return
     with ctrl_c():
-        print_summary(api.enhance(run, console=err, caption_set=caption_set, **given))
+        print_summary(api.enhance(run, where=where, console=err, caption_set=caption_set, **given))
 
 
-VERBS: Final = (demo, manifest, run, enhance)
+def tell(again: Again, done: str) -> None:
+    """Say what would be done again."""
+    chosen = again.selection
+    assert chosen is not None
+    out.print(f"{chosen.count:,} windows in {len(chosen.windows):,} parts would be {done}")
+    if chosen.unchanged:
+        out.print(f"{chosen.unchanged:,} more have this very caption already and would be left alone")
+
+
+VERBS: Final = (demo, manifest, run, caption, preview, enhance)

@@ -121,6 +121,10 @@ class _File:
     def caption_set(self) -> str:
         return self.file.path.parent.name.removeprefix("set=")
 
+    def is_later_than(self, other: _File) -> bool:
+        """A further attempt in the same set."""
+        return self.file.path.parent == other.file.path.parent and self.file.attempt > other.file.attempt
+
 
 @dataclass(slots=True)
 class _Files:
@@ -168,12 +172,14 @@ class _Part:
         facts = {file: self._read(file, self._facts) for file in self.files if file.table not in BLOB_TABLES}
         by_table = {file.table: frame for file, frame in facts.items() if frame is not None}
         clips, windows = by_table.get("clips"), by_table.get("windows")
-        self._check_together()
+        self._check_together(windows)
         for file in self.files:
             self._check_footer(file)
         for file, rows in facts.items():
             if rows is not None:
                 self._check_rows(file, rows, windows)
+        if windows is not None:
+            self._check_sets(facts, windows)
         if clips is not None:
             self._add("manifest", "clips", invariants.clips_are_the_manifests(clip_ids, clips, self.number))
         if clips is not None and windows is not None:
@@ -200,8 +206,10 @@ class _Part:
         columns = [name for name in TABLES[file.table] if name in there]
         return None if wrong else pl.read_parquet(file.file.path, columns=columns, glob=False, hive_partitioning=False)
 
-    def _check_together(self) -> None:
+    def _check_together(self, windows: pl.DataFrame | None) -> None:
         there = {file.table for file in self.files}
+        if windows is not None and windows["mp4_sha256"].is_null().all():
+            there.add("windows_mp4")  # made with --no-store-mp4: there are no bytes to store
         needed = [(tables, tables) for tables in _TOGETHER] + [((t,), ("windows",)) for t in ("previews", *SET_TABLES)]
         for some, wanted in needed:
             if there & set(some):
@@ -221,12 +229,22 @@ class _Part:
         footer = file.footer
         self._add("status", file.table, invariants.statuses(file.table, rows))
         if windows is not None and file.table != "clips":
-            selection = footer is not None and footer.scope == "selection"
-            ids = invariants.one_row_each(windows["window_id"], rows["window_id"], "windows", selection=selection)
+            some = file.table in SET_TABLES  # all attempts of a set together have every window
+            ids = invariants.one_row_each(windows["window_id"], rows["window_id"], "windows", some=some)
             self._add("one_row_each", file.table, ids)
         if file.table in SET_TABLES and footer:
             labels = invariants.labels(rows, file.caption_set, file.file.attempt, footer.fingerprint)
             self._add("footer", file.table, labels)
+
+    def _check_sets(self, facts: dict[_File, pl.DataFrame | None], windows: pl.DataFrame) -> None:
+        """An attempt at the whole part has every window; those of clips that were retried since are in later ones."""
+        of_sets = [file for file in facts if file.table in SET_TABLES]
+        for file in of_sets:
+            if file.footer and file.footer.scope == "part":
+                later = [other for other in of_sets if other.is_later_than(file)]
+                rows = [frame["window_id"] for one in (file, *later) if (frame := facts[one]) is not None]
+                lost = invariants.every_id(windows["window_id"], pl.concat([_NO_IDS, *rows]), "windows without a row")
+                self._add("one_row_each", file.table, lost)
 
     def _check_blobs(self, facts: dict[str, pl.DataFrame]) -> None:
         for file in self.files:
@@ -243,6 +261,7 @@ class _Part:
             return pl.concat([_BLOB_FACTS.to_frame(), *(_sized(group, hashed=self.verify) for group in groups)])
 
 
+_NO_IDS: Final = pl.Series("window_id", [], dtype=pl.String)
 _BLOB_FACTS: Final = pl.Schema({"window_id": pl.String, "size": pl.Int64, "sha256": pl.String})
 
 

@@ -36,12 +36,17 @@ def clips_are_the_manifests(wanted: pl.Series, clips: pl.DataFrame, part: int) -
     yield from _told("clips that say another part", elsewhere["clip_id"])
 
 
-def one_row_each(wanted: pl.Series, there: pl.Series, what: str, *, selection: bool = False) -> Iterator[str]:
-    """Each id has one row; with `selection`, some may have none."""
-    if not selection:
-        yield from _told(f"{what} without a row", wanted.filter(~wanted.is_in(there.implode())))
+def one_row_each(wanted: pl.Series, there: pl.Series, what: str, *, some: bool = False) -> Iterator[str]:
+    """Each id has one row; with `some`, not all need to have one."""
+    if not some:
+        yield from every_id(wanted, there, f"{what} without a row")
     yield from _told(f"rows of unknown {what}", there.filter(~there.is_in(wanted.implode(), nulls_equal=True)))
     yield from _told(f"{what} with several rows", there.filter(there.is_duplicated()).unique(maintain_order=True))
+
+
+def every_id(wanted: pl.Series, there: pl.Series, lost: str) -> Iterator[str]:
+    """Each id is there."""
+    yield from _told(lost, wanted.filter(~wanted.is_in(there.implode())))
 
 
 def window_counts(clips: pl.DataFrame, windows: pl.DataFrame) -> Iterator[str]:
@@ -94,7 +99,8 @@ def statuses(table: str, rows: pl.DataFrame) -> Iterator[str]:
     if table in TEXTS:
         rules["ok rows without a text"] = ok & (pl.col(TEXTS[table]).fill_null("").str.strip_chars() == "")
     if table == "windows":
-        rules["ok rows with an unknown cut"] = ok & ~pl.col("cut").is_in(CUTS).fill_null(False)
+        cut = pl.col("cut").is_in(CUTS).fill_null(False)
+        rules["ok rows with an unknown cut"] = ok & ~cut & pl.col("mp4_sha256").is_not_null()
     for text, rule in rules.items():
         yield from _told(text, names.filter(rows.select(rule.alias("broken"))["broken"]))
 

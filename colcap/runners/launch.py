@@ -1,51 +1,32 @@
-"""From a manifest and a configuration to a running plan: checks, steps, workers, engine."""
+"""The verbs that write a run: what they refuse beforehand, and what they plan."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
-from colcap import manifests, media, store
+from colcap import manifests, store
 from colcap.config import Config
-from colcap.engines.base import Engine
-from colcap.engines.cores import CorePlan, confined, plan_cores
-from colcap.manifests import ClipReader
-from colcap.media.workers import MediaPool
+from colcap.engines.cores import plan_cores
 from colcap.models.weights import ResolvedModel
 from colcap.runners import choices, preflight
-from colcap.runners.engine import EngineHandle, check_engine, start_engine, start_text_engine
+from colcap.runners.engine import EngineHandle, check_engine, start_text_engine
 from colcap.runners.enhancing import Enhancer, EnhanceTodo, count_captions, plan_enhancement, require_captions
 from colcap.runners.jobs import CaptionJob, caption_jobs, passes
-from colcap.runners.local import WINDOWS_IN_FLIGHT, LocalRunner, Steps
-from colcap.runners.plan import Plan, empty_plan, unfinished
-from colcap.runners.progress import EnhanceProgress, Progress, shown
-from colcap.runners.runfile import prepare, writing
-from colcap.runners.tasks import MediaSteps, Products, Step
-from colcap.steps.media import MediaStep, SourceWindowStep, WindowStep
-
-MEDIA_NICENESS: Final = 10
+from colcap.runners.make import Given, make
+from colcap.runners.plan import empty_plan, unfinished
+from colcap.runners.progress import EnhanceProgress, shown
+from colcap.runners.runfile import prepare, saved_config, writing
+from colcap.runners.selecting import Selection, caption_todo, failed_enhancements, preview_todo, retry_todo
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a run is given besides its choices."""
-
-    root: Path | None = None
-    """Clips outside this folder become error rows."""
-    console: Console | None = None
-    """Where progress is shown; nowhere by default."""
-    engine: Engine | None = None
-    """A running engine to caption with instead of starting one; it is left running."""
-
-
-def run(source: Path, folder: Path, config: Config, given: Given, *, limit: int | None = None) -> None:
+def run(
+    source: Path, folder: Path, config: Config, given: Given, *, limit: int | None = None, retry: str | None = None
+) -> None:
     """Run a manifest on this machine, or go on with a run that was stopped.
 
     Parameters
@@ -55,6 +36,7 @@ def run(source: Path, folder: Path, config: Config, given: Given, *, limit: int 
     config : the choices.
     given : what else the run is given.
     limit : take only the first clips of the manifest.
+    retry : make rows again that failed and for which this SQL condition holds; see `qa.select.FAILURES`.
 
     Raises
     ------
@@ -62,20 +44,60 @@ def run(source: Path, folder: Path, config: Config, given: Given, *, limit: int 
     """
     manifests.open_parquet(source).close()  # before a folder is made for it
     jobs = check(config, given)
-    text = choices.resolve_text_model(config) if config.enhance_captions else None
-    if text:
-        check_engine(fp8=config.enhancement.fp8)
+    text = _text_model(config) if config.enhance_captions else None
     with writing(folder):
         config = prepare(source, folder, config, limit=limit)
-        for together in passes(jobs) or [()]:
+        for number, together in enumerate(passes(jobs) or [()]):
             plan = empty_plan(folder, config, together)
-            make(replace(plan, todo=unfinished(plan)), given)
+            plan = replace(plan, todo=unfinished(plan))
+            if retry is not None:
+                plan = replace(plan, todo=plan.todo + retry_todo(plan, retry, again=number > 0))
+            make(plan, given)
         if text:
             enhance_sets(folder, config, text, given.console)
+            if retry is not None:
+                _retry_enhancements(folder, config, text, given.console, retry)
 
 
-def enhance(folder: Path, config: Config, given: Given) -> None:
+def caption(folder: Path, config: Config, given: Given, selection: Selection | None) -> None:
+    """Caption stored windows again, as further attempts or as a new set; the sources are read only where bytes lack.
+
+    Parameters
+    ----------
+    folder : the run folder.
+    config : the run's choices, with those of the captions to make.
+    given : what else the run is given.
+    selection : the windows; None takes all of the run that have no caption of the kind.
+    """
+    (job,) = check(config, given)
+    with writing(folder):
+        store.recover(folder)
+        plan = empty_plan(folder, saved_config(folder), [job])
+        if selection is None:
+            todo = tuple(replace(part, previews=False) for part in unfinished(plan) if part.captions and not part.media)
+        else:
+            todo = caption_todo(plan, selection)
+        make(replace(plan, todo=todo), given)
+
+
+def preview(folder: Path, config: Config, given: Given, selection: Selection) -> None:
+    """Make the previews of stored windows again, as rows of their parts."""
+    preflight.check_encoders(config)
+    with writing(folder):
+        store.recover(folder)
+        plan = empty_plan(folder, config)
+        make(replace(plan, todo=preview_todo(plan, selection)), given)
+
+
+def enhance(folder: Path, config: Config, given: Given, selection: Selection | None = None) -> None:
     """Enhance the captions of a run that is there; what is enhanced already, and unchanged, is left alone.
+
+    Parameters
+    ----------
+    folder : the run folder.
+    config : which sets, and how.
+    given : what else the run is given.
+    selection : these windows and no others, enhanced already or not.
 
     Raises
     ------
@@ -83,11 +105,25 @@ def enhance(folder: Path, config: Config, given: Given) -> None:
     """
     for caption_set in config.caption_sets:
         require_captions(folder, caption_set)
-    model = choices.resolve_text_model(config)
-    check_engine(fp8=config.enhancement.fp8)
+    model = _text_model(config)
     with writing(folder):
         store.recover(folder)
-        enhance_sets(folder, config, model, given.console)
+        enhance_sets(folder, config, model, given.console, windows=selection.ids if selection else None)
+
+
+def _text_model(config: Config) -> ResolvedModel:
+    model = choices.resolve_text_model(config)
+    check_engine(fp8=config.enhancement.fp8)
+    return model
+
+
+def _retry_enhancements(
+    folder: Path, config: Config, model: ResolvedModel, console: Console | None, where: str
+) -> None:
+    for caption_set in config.caption_sets:
+        if failed := failed_enhancements(folder, where, caption_set):
+            one = config.model_copy(update={"caption_set": caption_set, "captions": ()})
+            enhance_sets(folder, one, model, console, windows=failed)
 
 
 def check(config: Config, given: Given) -> list[CaptionJob]:
@@ -98,92 +134,6 @@ def check(config: Config, given: Given) -> list[CaptionJob]:
         for job in jobs:
             check_engine(fp8=job.config.captioning.fp8)
     return jobs
-
-
-def make(plan: Plan, given: Given) -> None:
-    """Do what a plan says: windows, previews and captions, on media workers and an engine side by side."""
-    if not plan.todo:
-        return
-    preflight.check_disk(plan)
-    config = plan.config
-    cores = plan_cores(num_engine_cores=config.runtime.engine_cores if plan.captioning else 0)
-    num_workers = config.runtime.media_workers or len(cores.media)
-    progress = _progress(plan)
-    with _engine(plan, given, cores) as handle, confined(cores.media), _pool(config, cores, num_workers) as pool:
-        progress.idle_share = handle.idle_share
-        num_threads = max(1, min(int(config.preview.num_cpus_per_worker), len(cores.media) // num_workers))
-        steps = Steps(
-            media=media_steps(plan, given.root, num_threads=num_threads),
-            with_room=partial(choices.with_room, room=shared_room(plan.jobs)),
-            captions=partial(caption_steps, plan, handle),
-            cancel=handle.close,
-        )
-        captioners = num_captioners(config)
-        with shown(progress, given.console):
-            LocalRunner(plan, steps, pool, progress, num_workers=num_workers, captioners=captioners).run()
-
-
-@contextmanager
-def _engine(plan: Plan, given: Given, cores: CorePlan) -> Iterator[EngineHandle]:
-    start = partial(start_engine, plan.jobs[0].config, plan.jobs[0].model, cores) if plan.captioning else None
-    handle = EngineHandle(given.engine or start if plan.captioning else None)
-    try:
-        yield handle
-    finally:
-        handle.close()
-
-
-def _pool(config: Config, cores: CorePlan, num_workers: int) -> MediaPool:
-    return MediaPool(
-        num_workers,
-        cores=cores.media,
-        timeout_s=config.limits.timeout_s,
-        max_memory_bytes=config.limits.max_worker_bytes,
-        # the engine's front-end shares these cores, and an engine that waits for it stands still
-        initializer=os.nice,
-        initargs=(MEDIA_NICENESS,),
-    )
-
-
-def media_steps(plan: Plan, root: Path | None, *, num_threads: int) -> MediaSteps:
-    """The media steps of a run; small enough to send to a worker process."""
-    config = plan.config
-    limits, reader = choices.media_limits(config), ClipReader(root=root, max_bytes=config.limits.max_bytes)
-
-    job = min(plan.jobs, key=_room, default=None)  # all see the same frames, so the longest prompt decides on them
-
-    def wanted(products: Products) -> media.Wanted:
-        return choices.wanted(
-            job.config if job else config,
-            job.model if job else None,
-            cut=products.cut,
-            preview=products.preview,
-            sample=products.sample,
-            num_threads=num_threads,
-        )
-
-    return MediaSteps(
-        clips=lambda products: MediaStep(wanted(products), limits, reader),
-        windows=lambda products: WindowStep(wanted(products), limits),
-        source_windows=lambda products: SourceWindowStep(wanted(products), limits, reader),
-    )
-
-
-def shared_room(jobs: Sequence[CaptionJob]) -> Callable[[str], int] | None:
-    """Tokens that a row's own prompt leaves for frames in every set; None where only the engine knows."""
-    contexts = [context for job in jobs if (context := choices.context(job.config, job.model))]
-    return (lambda prompt: min(context.room(prompt) for context in contexts)) if contexts else None
-
-
-def _room(job: CaptionJob) -> float:
-    left = choices.fitted_spec(job.config, job.model).max_tokens
-    return float("inf") if left is None else left
-
-
-def caption_steps(plan: Plan, handle: EngineHandle) -> dict[str, Step]:
-    """The caption step of each set, on one engine, which is started here."""
-    engine = handle.get()
-    return {job.caption_set: choices.caption_step(job.config, job.model, engine) for job in plan.jobs}
 
 
 def enhance_sets(
@@ -225,15 +175,3 @@ def _enhance_set(
     )
     with shown(progress, console):
         enhancer.run(todo)
-
-
-def num_captioners(config: Config) -> int:
-    """How many batches are in flight at once: at least two, so that the tail of one overlaps the head of the next."""
-    return max(2, min(8, -(-WINDOWS_IN_FLIGHT // config.captioning.caption_batch_size)))
-
-
-def _progress(plan: Plan) -> Progress:
-    parts, size = len(plan.todo), plan.config.clips_per_part
-    ends_short = any(todo.part == plan.num_parts - 1 for todo in plan.todo)
-    missing = plan.num_parts * size - plan.num_clips if ends_short else 0
-    return Progress(parts, parts * size - missing, captioning=plan.captioning)

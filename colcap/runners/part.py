@@ -84,11 +84,16 @@ class OpenPart:
         if self.commit and self._made:
             made = pl.concat(self._made)
             for table in self.commit.tables:
-                self.commit.append(table, self._clips(made) if table == "clips" else table_rows(made, table))
+                self.commit.append(table, self._rows(made, table))
         self._made, self._made_bytes = [], 0
 
-    def _clips(self, made: pl.DataFrame) -> pl.DataFrame:
-        return clip_rows(made).join(self.extras, on="clip_id", how="left", maintain_order="left")
+    def _rows(self, made: pl.DataFrame, table: str) -> pl.DataFrame:
+        if table == "clips":
+            return clip_rows(made).join(self.extras, on="clip_id", how="left", maintain_order="left")
+        rows = table_rows(made, table)
+        if table != "previews":
+            return rows
+        return rows.with_columns(pl.lit(self.plan.fingerprint(table)).alias("fingerprint"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +146,16 @@ def _commit(plan: Plan, todo: PartTodo, extra: Mapping[str, pl.DataType]) -> sto
     tables = _tables(plan, todo)
     if not tables:
         return None
-    paths = {table: store.table_dir(plan.run, table) / store.part_name(todo.part) for table in tables}
-    files = {table: store.TableFile(table, path, plan.fingerprint(table)) for table, path in paths.items()}
+    files = {table: _file(plan, todo, table) for table in tables}
     commit = store.PartCommit(plan.run, todo.part, files, extra=extra)
     return Rewrite(plan, todo.part, todo.redo, commit) if todo.redo else commit
+
+
+def _file(plan: Plan, todo: PartTodo, table: str) -> store.TableFile:
+    """A file of a part; some rows made again by other choices do not make it another part."""
+    path = store.table_dir(plan.run, table) / store.part_name(todo.part)
+    there = store.read_footer(path) if todo.redo else None
+    return store.TableFile(table, path, there.fingerprint if there else plan.fingerprint(table))
 
 
 def _tables(plan: Plan, todo: PartTodo) -> tuple[str, ...]:

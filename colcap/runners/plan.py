@@ -86,7 +86,10 @@ class Plan:
     def fingerprint(self, table: str) -> str:
         """Hash of the choices that decide a media or preview table's rows."""
         facts = media_facts(self.config)
-        return fingerprint(facts if table in MEDIA_TABLES else {**facts, **preview_facts(self.config)})
+        if table in MEDIA_TABLES:
+            return fingerprint(facts)
+        windows = {name: value for name, value in facts.items() if name != "store_mp4"}
+        return fingerprint({**windows, **preview_facts(self.config)})
 
 
 def empty_plan(run: Path, config: Config, jobs: Iterable[CaptionJob] = ()) -> Plan:

@@ -14,31 +14,9 @@ from duckdb import DuckDBPyConnection
 
 from colcap.qa.connect import connect
 from colcap.qa.queries import ask
+from colcap.qa.select import EVERYTHING, matching
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
-EVERYTHING: Final = """
-select
-    w.window_id, clips.clip_id, clips.uri, clips.part, w.window_index, w.start_s, w.end_s, w.num_frames, w.cut,
-    p.webp_bytes, p.width as preview_width, p.height as preview_height, p.status as preview_status,
-    c.caption_set, c.attempt, c.caption, c.prompt_tokens, c.output_tokens, c.finish_reason, c.model, c.prompt_variant,
-    e.enhanced_caption, e.output_tokens as enhanced_tokens, e.finish_reason as enhanced_finish_reason,
-    case
-        when 'error' in (w.status, p.status, c.status, e.status) then 'error'
-        when 'skipped' in (w.status, c.status) then 'skipped'
-        else coalesce(w.status, clips.status)
-    end as status,
-    coalesce(c.error_kind, w.error_kind, p.error_kind, e.error_kind, clips.error_kind) as error_kind,
-    coalesce(c.error, w.error, p.error, e.error, clips.error) as error,
-    nullif(concat_ws(chr(10), nullif(clips.warning, ''), nullif(w.warning, ''), nullif(p.warning, '')), '') as warning,
-    clips.* exclude (clip_id, uri, part, warning, num_frames, status, error_kind, error)
-from clips
-left join windows as w on w.clip_id = clips.clip_id
-left join previews as p on p.window_id = w.window_id
-left join captions_latest as c on c.window_id = w.window_id
-left join enhanced_latest as e on e.window_id = c.window_id and e.caption_set = c.caption_set
-"""
-"""One row a window and caption set; one row for a clip without windows. `--where` may use any of its columns."""
 
 _SHOWN: Final = (
     "window_id, clip_id, uri, part, window_index, start_s, end_s, preview_width, preview_height, webp_bytes, "
@@ -130,15 +108,16 @@ def choose(run: Path, *, where: str | None = None, limit: int = 2000) -> Choice:
     ------
     QueryError : the condition is wrong, or would do more than read.
     """
-    # The newline keeps a comment at the condition's end from swallowing the bracket.
-    matching = f"from ({EVERYTHING}) as everything where (\n{where or 'true'}\n)"
+    matches = matching(EVERYTHING, where)
     with closing(connect(run)) as connection:
         rows = ask(
             connection,
-            f"select {_SHOWN} {matching} order by clip_id, window_index, caption_set limit $rows",
+            f"select {_SHOWN} from ({matches}) order by clip_id, window_index, caption_set limit $rows",
             params={"rows": limit * _num_sets(connection)},
         )
-        total = ask(connection, f"select count(distinct coalesce(window_id, 'clip ' || clip_id)) {matching}").item()
+        total = ask(
+            connection, f"select count(distinct coalesce(window_id, 'clip ' || clip_id)) from ({matches})"
+        ).item()
     windows = groupby(rows.iter_rows(named=True), key=lambda row: (row["clip_id"], row["window_id"]))
     return Choice(tuple(_card(tuple(same)) for _, same in islice(windows, limit)), total)
 

@@ -1,0 +1,116 @@
+"""Choosing windows and failures by an SQL condition; it may only read, like every query of a user's."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from colcap.qa.connect import connect
+from colcap.qa.queries import ask
+
+EVERYTHING: Final = """
+select
+    w.window_id, clips.clip_id, clips.uri, clips.part, w.window_index, w.start_s, w.end_s, w.num_frames, w.cut,
+    p.webp_bytes, p.width as preview_width, p.height as preview_height, p.status as preview_status,
+    c.caption_set, c.attempt, c.caption, c.prompt_tokens, c.output_tokens, c.finish_reason, c.model, c.prompt_variant,
+    e.enhanced_caption, e.output_tokens as enhanced_tokens, e.finish_reason as enhanced_finish_reason,
+    w.status as window_status,
+    case
+        when 'error' in (w.status, p.status, c.status, e.status) then 'error'
+        when 'skipped' in (w.status, c.status) then 'skipped'
+        else coalesce(w.status, clips.status)
+    end as status,
+    coalesce(c.error_kind, w.error_kind, p.error_kind, e.error_kind, clips.error_kind) as error_kind,
+    coalesce(c.error, w.error, p.error, e.error, clips.error) as error,
+    nullif(concat_ws(chr(10), nullif(clips.warning, ''), nullif(w.warning, ''), nullif(p.warning, '')), '') as warning,
+    clips.* exclude (clip_id, uri, part, warning, num_frames, status, error_kind, error)
+from clips
+left join windows as w on w.clip_id = clips.clip_id
+left join previews as p on p.window_id = w.window_id
+left join captions_latest as c on c.window_id = w.window_id
+left join enhanced_latest as e on e.window_id = c.window_id and e.caption_set = c.caption_set
+"""
+"""One row a window and caption set; one row for a clip without windows. `--where` may use any of its columns."""
+
+FAILURES: Final = """
+select 'clips' as table_name, part, clip_id, null as window_id, null as caption_set, uri, error_kind, error
+from clips where status = 'error'
+union all
+select 'windows', clips.part, clip_id, w.window_id, null, clips.uri, w.error_kind, w.error
+from windows as w join clips using (clip_id) where w.status = 'error'
+union all
+select 'previews', clips.part, clip_id, p.window_id, null, clips.uri, p.error_kind, p.error
+from previews as p join windows as w using (window_id) join clips using (clip_id)
+where p.status = 'error' and w.status = 'ok'
+union all
+select 'captions', clips.part, clip_id, c.window_id, c.caption_set, clips.uri, c.error_kind, c.error
+from captions_latest as c join windows as w using (window_id) join clips using (clip_id)
+where c.status = 'error' and w.status = 'ok'
+union all
+select 'enhanced', clips.part, clip_id, e.window_id, e.caption_set, clips.uri, e.error_kind, e.error
+from enhanced_latest as e join windows as w using (window_id) join clips using (clip_id)
+where e.status = 'error' and w.status = 'ok'
+"""
+"""One row for each row that failed by itself; what failed because of it is not repeated."""
+
+_CHOSEN: Final = """
+with chosen as (select distinct window_id, part from ({matching}) where window_id is not null and window_status = 'ok')
+select chosen.window_id, part, latest.fingerprint is not null and latest.fingerprint = $fingerprint as is_there
+from chosen
+left join captions_latest as latest
+on latest.window_id = chosen.window_id and latest.caption_set = $caption_set and latest.status = 'ok'
+"""
+
+
+def matching(relation: str, where: str | None) -> str:
+    """A SELECT of a relation's rows for which a condition holds; all of them where there is none."""
+    # The newline keeps a comment at the condition's end from swallowing the bracket.
+    return f"select * from ({relation}) as everything where (\n{where or 'true'}\n)"
+
+
+def windows_where(run: Path, where: str | None, *, caption_set: str, fingerprint: str) -> pl.DataFrame:
+    """Windows for which a condition over EVERYTHING's columns holds.
+
+    Parameters
+    ----------
+    run : the run folder.
+    where : the condition. It sees the rows of `caption_set` where that set has any, else those of all sets.
+    caption_set : the set that is to be captioned.
+    fingerprint : of the caption to make.
+
+    Returns
+    -------
+    `window_id`, `part`, and `is_there`: the window's caption is of this very fingerprint already.
+
+    Raises
+    ------
+    QueryError : the condition is wrong, or would do more than read.
+    """
+    with closing(connect(run)) as connection:
+        sets = ask(connection, "select distinct caption_set from captions")["caption_set"].to_list()
+        rows = EVERYTHING
+        if caption_set in sets:
+            quoted = caption_set.replace("'", "''")
+            rows = f"select * from ({EVERYTHING}) where caption_set is null or caption_set = '{quoted}'"
+        params = {"caption_set": caption_set, "fingerprint": fingerprint}
+        return ask(connection, _CHOSEN.format(matching=matching(rows, where)), params=params)
+
+
+def failures(run: Path, where: str | None = None) -> pl.DataFrame:
+    """Rows that failed and for which a condition over FAILURES' columns holds.
+
+    Raises
+    ------
+    QueryError : the condition is wrong, or would do more than read.
+    """
+    return ask(run, matching(FAILURES, where))
+
+
+def without_caption(run: Path, caption_set: str) -> pl.DataFrame:
+    """`window_id` and `part` of windows that have no row at all in a caption set."""
+    query = """select w.window_id, clips.part from windows as w join clips using (clip_id)
+        where w.window_id not in (select window_id from captions where caption_set = $caption_set)"""
+    return ask(run, query, params={"caption_set": caption_set})

@@ -1,0 +1,140 @@
+"""Doing what a plan says on this machine: steps, worker processes and an engine, side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from colcap import media
+from colcap.config import Config
+from colcap.engines.base import Engine
+from colcap.engines.cores import CorePlan, confined, plan_cores
+from colcap.manifests import ClipReader
+from colcap.media.workers import MediaPool
+from colcap.runners import choices, preflight
+from colcap.runners.engine import EngineHandle, start_engine
+from colcap.runners.jobs import CaptionJob
+from colcap.runners.local import WINDOWS_IN_FLIGHT, LocalRunner, Steps
+from colcap.runners.plan import Plan
+from colcap.runners.progress import Progress, shown
+from colcap.runners.tasks import MediaSteps, Products, Step
+from colcap.steps.media import MediaStep, SourceWindowStep, WindowStep
+
+MEDIA_NICENESS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a run is given besides its choices."""
+
+    root: Path | None = None
+    """Clips outside this folder become error rows."""
+    console: Console | None = None
+    """Where progress is shown; nowhere by default."""
+    engine: Engine | None = None
+    """A running engine to caption with instead of starting one; it is left running."""
+
+
+def make(plan: Plan, given: Given) -> None:
+    """Do what a plan says: windows, previews and captions, on media workers and an engine side by side."""
+    if not plan.todo:
+        return
+    preflight.check_disk(plan)
+    config = plan.config
+    cores = plan_cores(num_engine_cores=config.runtime.engine_cores if plan.captioning else 0)
+    num_workers = config.runtime.media_workers or len(cores.media)
+    progress = _progress(plan)
+    with _engine(plan, given, cores) as handle, confined(cores.media), _pool(config, cores, num_workers) as pool:
+        progress.idle_share = handle.idle_share
+        num_threads = max(1, min(int(config.preview.num_cpus_per_worker), len(cores.media) // num_workers))
+        steps = Steps(
+            media=media_steps(plan, given.root, num_threads=num_threads),
+            with_room=partial(choices.with_room, room=shared_room(plan.jobs)),
+            captions=partial(caption_steps, plan, handle),
+            cancel=handle.close,
+        )
+        captioners = num_captioners(config)
+        with shown(progress, given.console):
+            LocalRunner(plan, steps, pool, progress, num_workers=num_workers, captioners=captioners).run()
+
+
+@contextmanager
+def _engine(plan: Plan, given: Given, cores: CorePlan) -> Iterator[EngineHandle]:
+    start = partial(start_engine, plan.jobs[0].config, plan.jobs[0].model, cores) if plan.captioning else None
+    handle = EngineHandle(given.engine or start if plan.captioning else None)
+    try:
+        yield handle
+    finally:
+        handle.close()
+
+
+def _pool(config: Config, cores: CorePlan, num_workers: int) -> MediaPool:
+    return MediaPool(
+        num_workers,
+        cores=cores.media,
+        timeout_s=config.limits.timeout_s,
+        max_memory_bytes=config.limits.max_worker_bytes,
+        # the engine's front-end shares these cores, and an engine that waits for it stands still
+        initializer=os.nice,
+        initargs=(MEDIA_NICENESS,),
+    )
+
+
+def media_steps(plan: Plan, root: Path | None, *, num_threads: int) -> MediaSteps:
+    """The media steps of a run; small enough to send to a worker process."""
+    config = plan.config
+    limits, reader = choices.media_limits(config), ClipReader(root=root, max_bytes=config.limits.max_bytes)
+
+    job = min(plan.jobs, key=_room, default=None)  # all see the same frames, so the longest prompt decides on them
+
+    def wanted(products: Products) -> media.Wanted:
+        return choices.wanted(
+            job.config if job else config,
+            job.model if job else None,
+            cut=products.cut,
+            preview=products.preview,
+            sample=products.sample,
+            num_threads=num_threads,
+        )
+
+    return MediaSteps(
+        clips=lambda products: MediaStep(wanted(products), limits, reader),
+        windows=lambda products: WindowStep(wanted(products), limits),
+        source_windows=lambda products: SourceWindowStep(wanted(products), limits, reader),
+    )
+
+
+def shared_room(jobs: Sequence[CaptionJob]) -> Callable[[str], int] | None:
+    """Tokens that a row's own prompt leaves for frames in every set; None where only the engine knows."""
+    contexts = [context for job in jobs if (context := choices.context(job.config, job.model))]
+    return (lambda prompt: min(context.room(prompt) for context in contexts)) if contexts else None
+
+
+def _room(job: CaptionJob) -> float:
+    left = choices.fitted_spec(job.config, job.model).max_tokens
+    return float("inf") if left is None else left
+
+
+def caption_steps(plan: Plan, handle: EngineHandle) -> dict[str, Step]:
+    """The caption step of each set, on one engine, which is started here."""
+    engine = handle.get()
+    return {job.caption_set: choices.caption_step(job.config, job.model, engine) for job in plan.jobs}
+
+
+def num_captioners(config: Config) -> int:
+    """How many batches are in flight at once: at least two, so that the tail of one overlaps the head of the next."""
+    return max(2, min(8, -(-WINDOWS_IN_FLIGHT // config.captioning.caption_batch_size)))
+
+
+def _progress(plan: Plan) -> Progress:
+    parts, size = len(plan.todo), plan.config.clips_per_part
+    ends_short = any(todo.part == plan.num_parts - 1 for todo in plan.todo)
+    missing = plan.num_parts * size - plan.num_clips if ends_short else 0
+    return Progress(parts, parts * size - missing, captioning=plan.captioning)

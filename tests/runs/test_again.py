@@ -1,0 +1,133 @@
+"""Fixing what SQL finds: windows captioned again, other sets, previews made anew, failures retried."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import colcap
+from colcap import store
+from colcap.engines.base import Engine
+from colcap.errors import ColcapError, ConfigError, QueryError
+from colcap.qa.check import check
+
+TINY: dict[str, Any] = {"model_variant": "tiny"}
+
+
+@pytest.fixture(scope="module")
+def finished(manifest: Path, tiny_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four clips, two a part, whose captions are cut off after three tokens."""
+    folder = tmp_path_factory.mktemp("again") / "out"
+    cut_short = TINY | {"max_output_tokens": 3}
+    colcap.run(manifest, folder, engine=tiny_engine, captioning=cut_short, clips_per_part=2)
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> colcap.Run:
+    """A copy of it to change."""
+    return colcap.open(shutil.copytree(finished, tmp_path / "out"))
+
+
+def contents(run: colcap.Run) -> dict[str, str]:
+    """Every part file's hash."""
+    files = run.path.rglob("part-*.parquet")
+    return {str(p.relative_to(run.path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def latest(run: colcap.Run, caption_set: str = "default") -> list[tuple[Any, ...]]:
+    query = "select window_id, attempt, finish_reason from captions_latest where caption_set = $set order by 1"
+    return run.sql(query, params={"set": caption_set}).rows()
+
+
+def test_windows_that_sql_finds_are_captioned_again_beside_the_old_captions(
+    run: colcap.Run, tiny_engine: Engine, truth: pl.DataFrame
+) -> None:
+    before = contents(run)
+
+    colcap.caption(run.path, where="clip_id = 'change' and end_s > 9", engine=tiny_engine, max_output_tokens=512)
+
+    assert latest(run) == [
+        ("across:00000", 1, "length"),
+        ("change:00000", 1, "length"),
+        ("change:00001", 2, "stop"),
+        ("short:00000", 1, "length"),
+    ]
+    said = run.sql("select caption from captions_latest where window_id = 'change:00001'").item()
+    assert said == truth.filter(window_id="change:00001")["truth"].item()
+    assert {name: contents(run)[name] for name in before} == before
+    assert check(run.path, verify=True) == []
+
+
+def test_the_same_caption_is_not_made_twice(run: colcap.Run, tiny_engine: Engine) -> None:
+    colcap.caption(run.path, where="true", engine=tiny_engine, max_output_tokens=512)
+    before = contents(run)
+
+    colcap.caption(run.path, where="true", engine=tiny_engine, max_output_tokens=512)
+
+    assert contents(run) == before
+    assert {attempt for _, attempt, _ in latest(run)} == {2}
+
+
+def test_going_on_with_the_run_leaves_hand_picked_attempts_alone(
+    run: colcap.Run, manifest: Path, tiny_engine: Engine
+) -> None:
+    colcap.caption(run.path, where="clip_id = 'short'", engine=tiny_engine, max_output_tokens=512)
+    before = contents(run)
+
+    colcap.run(manifest, run.path, engine=tiny_engine)
+
+    assert contents(run) == before
+
+
+def test_another_set_stands_beside_the_first(run: colcap.Run, tiny_engine: Engine) -> None:
+    colcap.caption(run.path, caption_set="long", engine=tiny_engine, max_output_tokens=512)
+
+    assert [reason for _, _, reason in latest(run)] == ["length"] * 4
+    assert [reason for _, _, reason in latest(run, "long")] == ["stop"] * 4
+    assert check(run.path) == []
+
+
+def test_a_new_set_can_be_of_some_windows_only(run: colcap.Run, tiny_engine: Engine) -> None:
+    colcap.caption(run.path, where="clip_id = 'short'", caption_set="few", engine=tiny_engine)
+
+    assert [name for name, _, _ in latest(run, "few")] == ["short:00000"]
+    assert check(run.path) == []
+
+
+def test_previews_are_made_again_in_their_place(run: colcap.Run) -> None:
+    before = run.previews.collect()
+
+    colcap.preview(run.path, where="clip_id = 'change'", target_height=64)
+    after = run.previews.collect()
+
+    assert after["window_id"].to_list() == before["window_id"].to_list()
+    changed = after["window_id"].str.starts_with("change")
+    assert_frame_equal(after.filter(~changed), before.filter(~changed))
+    assert set(after.filter(changed)["height"]) == {64}
+    assert after.filter(changed)["fingerprint"].unique().to_list() != before["fingerprint"].unique().to_list()
+    assert check(run.path, verify=True) == []
+
+
+@pytest.mark.parametrize("where", ["1 = (select 1 from read_text('/etc/passwd'))", "true) -- ", "no_such_column = 1"])
+def test_a_condition_can_only_read_the_run(run: colcap.Run, where: str) -> None:
+    with pytest.raises(QueryError):
+        colcap.caption(run.path, where=where)
+
+
+def test_windows_are_as_they_are_stored(run: colcap.Run) -> None:
+    with pytest.raises(ConfigError, match="window_size"):
+        colcap.caption(run.path, window_size=64)
+
+
+def test_captioning_a_damaged_part_says_so(run: colcap.Run, tiny_engine: Engine) -> None:
+    (run.path / "windows_mp4" / store.part_name(0)).unlink()
+
+    with pytest.raises(ColcapError):
+        colcap.caption(run.path, where="clip_id = 'across'", engine=tiny_engine, max_output_tokens=512)
