@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -25,21 +24,19 @@ from pydantic import (
 
 from colcap import json_schema
 from colcap.errors import ConfigError, printable
+from colcap.sections import SECRET, PositiveFloat, Section
+from colcap.server import Server
 
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PreprocessDtype = Literal["auto", "uint8", "float32", "float16", "bfloat16"]
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-
-
-class Section(BaseModel):
-    """One group of parameters; unknown names, wrong types and later changes are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class Captioning(Section):
     """How clips become windows, frames and captions: the reference's preparation and generation stages."""
 
+    engine: Literal["vllm", "openai"] = "vllm"
+    """vllm on this machine, or openai: any server with OpenAI's API, whose name for the model is model_variant."""
+    server: Server = Server()
     model_variant: str = "qwen"
     """qwen (= qwen2.5), tiny (the embedded model), a local folder, or a hub id."""
     model_dir: str = "models/qwen"
@@ -131,6 +128,9 @@ class Preview(Section):
 class Enhancement(Section):
     """How a text model rewrites captions; the result is kept beside the caption."""
 
+    engine: Literal["vllm", "openai"] = "vllm"
+    """vllm on this machine, or openai: any server with OpenAI's API, whose name for the model is model_variant."""
+    server: Server = Server()
     model_variant: str = "qwen"
     """qwen (= qwen2.5), qwen3, tiny (the embedded model), a local folder, or a hub id of a text model."""
     model_dir: str = "models/qwen"
@@ -174,7 +174,7 @@ class Runtime(Section):
     max_queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
     """Bytes of media results that may wait for the engine or the disk."""
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Further options for the engine, validated by the engine."""
+    """Further options for the engine, validated by the engine; for openai, further fields of each request."""
 
 
 class Config(Section):
@@ -257,6 +257,8 @@ def _explain(source: str, detail: Any) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return f"{source}: {printable(name)}: unknown parameter; known here: {', '.join(_known(detail['loc'][:-1]))}"
+    if detail["type"] == SECRET:
+        return f"{source}: {printable(name)}: {detail['msg']}"
     said = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
     about = f"{source}: {printable(name)}" if name else source
     return f"{about}: got {printable(repr(detail['input']))[:200]}; {said}"

@@ -91,21 +91,23 @@ def _previews(step: Callable[[pl.DataFrame], pl.DataFrame], windows: pl.DataFram
     return step(windows).select("preview", "webp").unnest("preview")
 
 
-def captions(windows: pl.LazyFrame, *, engine: Engine | None = None, **parameters: Any) -> pl.LazyFrame:
+def captions(windows: pl.LazyFrame, *, engine: Engine | str = "vllm", **parameters: Any) -> pl.LazyFrame:
     """Caption each window. All calls of a process with the same model share one engine.
 
     Parameters
     ----------
     windows : what `colcap.windows` gives, or the windows table joined with its bytes; optionally `prompt_text`.
-    engine : a running engine; by default one is started at the first batch and stopped when Python exits.
+    engine : a running engine, or its kind as in `Captioning`: it is then started at the first batch and stopped when
+        Python exits.
     parameters : as in `Captioning`: `model_variant`, `sampling_fps`, `prompt_variant`, …
 
     Returns
     -------
     The captions table's columns, one row a window, in order.
     """
-    config = parse({"captioning": parameters}, source="captions")
-    return windows.map_batches(partial(_captions, config, engine), schema=CAPTIONS, streamable=True)
+    kind, running = (engine, None) if isinstance(engine, str) else ("vllm", engine)
+    config = parse({"captioning": {"engine": kind, **parameters}}, source="captions")
+    return windows.map_batches(partial(_captions, config, running), schema=CAPTIONS, streamable=True)
 
 
 def _captions(config: Config, engine: Engine | None, windows: pl.DataFrame) -> pl.DataFrame:
@@ -137,7 +139,8 @@ def _shared_engine(config: Config, model: ResolvedModel) -> Engine:
     from colcap.runners.engine import start_engine
 
     c = config.captioning
-    key = (model.path, c.fp8, c.disable_mmcache, c.model_does_preprocess, c.preprocess_dtype)
+    how = (c.engine, c.server, c.fp8, c.disable_mmcache, c.model_does_preprocess, c.preprocess_dtype)
+    key = (model.id, model.path, *how)
     with _engines_lock:
         if key not in _engines:
             _engines[key] = start_engine(config, model, plan_cores())

@@ -86,6 +86,37 @@ def resolve(variant: str, *, model_dir: Path, kind: Kind = "vision", allow_downl
     return _resolved(folder, id=wanted.id, revision=_known_revision(wanted, folder), kind=kind, budget=wanted.budget)
 
 
+def served(variant: str, *, kind: Kind = "vision") -> ResolvedModel:
+    """A model whose weights are a server's business; only its name and how large it sees frames matter here.
+
+    Parameters
+    ----------
+    variant : a name of registry.VARIANTS, `tiny`, or the server's name for the model.
+
+    Examples
+    --------
+    >>> served("qwen").id, served("my-own-model").max_pixels
+    ('Qwen/Qwen2.5-VL-7B-Instruct', 602112)
+    """
+    if variant == TINY:
+        return resolve(variant, model_dir=Path(), kind=kind)
+    by_id = {known.id: known for known in VARIANTS[kind].values()}
+    known = VARIANTS[kind].get(variant) or by_id.get(variant)
+    usual = NO_FRAMES if kind == "text" else qwen_budget(28)
+    family, b = (known.family, known.budget) if known else ("text" if kind == "text" else "qwen2_5_vl", usual)
+    return ResolvedModel(
+        known.id if known else variant,
+        known.revision if known else None,
+        Path(),
+        family,
+        b.factor,
+        b.min_pixels,
+        b.max_pixels,
+        b.total_pixels,
+        is_tiny=False,
+    )
+
+
 def _wanted(variant: str, kind: Kind) -> _Wanted:
     known = VARIANTS[kind].get(variant)
     if known:

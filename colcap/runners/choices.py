@@ -12,7 +12,7 @@ import polars as pl
 from colcap import media, prompts
 from colcap.config import Captioning, Config, Enhancement, fingerprint
 from colcap.engines.base import Engine, Sampling
-from colcap.models.weights import ResolvedModel, resolve
+from colcap.models.weights import ResolvedModel, resolve, served
 from colcap.runners.context import Context, context_of, counter_of
 from colcap.steps.captions import CaptionStep
 from colcap.steps.enhance import EnhanceStep
@@ -24,12 +24,16 @@ FRAME_CHOICES: Final = ("sampling_fps", "factor", "min_pixels", "max_pixels", "t
 def resolve_model(config: Config) -> ResolvedModel:
     """The caption model's weights; raises WeightsError where they are missing."""
     c = config.captioning
+    if c.engine == "openai":
+        return served(c.model_variant)
     return resolve(c.model_variant, model_dir=Path(c.model_dir))
 
 
 def resolve_text_model(config: Config) -> ResolvedModel:
     """The enhancement model's weights; raises WeightsError where they are missing."""
     e = config.enhancement
+    if e.engine == "openai":
+        return served(e.model_variant, kind="text")
     return resolve(e.model_variant, model_dir=Path(e.model_dir), kind="text")
 
 
@@ -94,7 +98,9 @@ def sample_spec(config: Config, model: ResolvedModel) -> media.SampleSpec:
 
 
 def context(config: Config, model: ResolvedModel) -> Context | None:
-    """The caption model's context; None where only the engine knows it."""
+    """The caption model's context; None where only the engine or the server knows it."""
+    if config.captioning.engine == "openai":
+        return None
     return context_of(config, model, stage2_prompt(config))
 
 

@@ -5,24 +5,33 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from colcap.config import Config
+from colcap.config import Captioning, Config, Enhancement
 from colcap.engines.base import Engine
 from colcap.engines.cores import CorePlan
 from colcap.models.weights import ResolvedModel
 
 
-def check_engine(*, fp8: bool) -> None:
-    """Refuse, before any work, what no engine here could do. Raises ConfigError."""
-    from colcap.engines.vllm import check_available  # looks at package metadata; vllm itself is not imported
+def check_engine(chosen: Captioning | Enhancement) -> None:
+    """Refuse, before any work, what the engine could not do. Raises ConfigError or EngineError."""
+    from colcap.engines import openai, vllm  # they look at package metadata; neither is imported itself
 
-    check_available(fp8=fp8)
+    if chosen.engine == "openai":
+        openai.check_available(chosen.server, fp8=chosen.fp8)
+    else:
+        vllm.check_available(fp8=chosen.fp8)
 
 
 def start_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engine:
-    """Start vLLM with the captioning options; takes ten seconds, and much longer for large weights."""
+    """Start vLLM with the captioning options, or go to a server.
+
+    vLLM takes ten seconds, and much longer for large weights.
+    """
+    from colcap.engines.openai import OpenAIEngine
     from colcap.engines.vllm import VllmEngine  # heavy: only where captions are made
 
     c = config.captioning
+    if c.engine == "openai":
+        return OpenAIEngine(model.id, c.server, options=config.runtime.engine_kwargs)
     return VllmEngine(
         model,
         fp8=c.fp8,
@@ -36,10 +45,13 @@ def start_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engin
 
 
 def start_text_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engine:
-    """Start vLLM with the enhancement options."""
+    """The same with the enhancement options."""
+    from colcap.engines.openai import OpenAIEngine
     from colcap.engines.vllm import VllmEngine
 
     e = config.enhancement
+    if e.engine == "openai":
+        return OpenAIEngine(model.id, e.server, options=config.runtime.engine_kwargs)
     return VllmEngine(
         model, fp8=e.fp8, cores=cores.engine, engine_kwargs=config.runtime.engine_kwargs, verbose=e.verbose
     )

@@ -113,7 +113,7 @@ def enhance(folder: Path, config: Config, given: Given, selection: Selection | N
 
 def _text_model(config: Config) -> ResolvedModel:
     model = choices.resolve_text_model(config)
-    check_engine(fp8=config.enhancement.fp8)
+    check_engine(config.enhancement)
     return model
 
 
@@ -132,7 +132,7 @@ def check(config: Config, given: Given) -> list[CaptionJob]:
     jobs = caption_jobs(config) if config.generate_captions else []
     if given.engine is None:
         for job in jobs:
-            check_engine(fp8=job.config.captioning.fp8)
+            check_engine(job.config.captioning)
     return jobs
 
 

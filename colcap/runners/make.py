@@ -48,7 +48,8 @@ def make(plan: Plan, given: Given) -> None:
         return
     preflight.check_disk(plan)
     config = plan.config
-    cores = plan_cores(num_engine_cores=config.runtime.engine_cores if plan.captioning else 0)
+    here = plan.captioning and plan.jobs[0].config.captioning.engine == "vllm"
+    cores = plan_cores(num_engine_cores=config.runtime.engine_cores if here else 0)
     num_workers = config.runtime.media_workers or len(cores.media)
     progress = _progress(plan)
     with _engine(plan, given, cores) as handle, confined(cores.media), _pool(config, cores, num_workers) as pool:

@@ -1,0 +1,294 @@
+"""A server that misbehaves: the right rows, the right retries, no hang, and the key in no message."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import misbehaving as server_that
+import pytest
+from misbehaving import Misbehaving, answer, closes, drips, refuses, says, sends, waits
+
+import colcap
+from colcap.config import parse
+from colcap.engines import openai
+from colcap.engines.base import Generation, Request, Sampling
+from colcap.errors import ConfigError, EngineError
+from colcap.server import Server
+
+KEY = "sk-very-secret-key"
+GOOD = says(answer())
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setenv("TEST_KEY", KEY)
+
+
+@contextmanager
+def engine_of(seen: Misbehaving, **options: Any) -> Iterator[openai.OpenAIEngine]:
+    server = Server(api_base=seen.url, api_key_env="TEST_KEY", **{"max_retries": 3, **options})
+    engine = openai.OpenAIEngine("m", server)
+    yield engine
+    engine.close()
+
+
+def ask(seen: Misbehaving, count: int = 1, **options: Any) -> list[Generation]:
+    with engine_of(seen, **options) as engine:
+        return engine.generate([Request("Describe.")] * count, Sampling())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        refuses(429, "slow down"),
+        refuses(500, "oops"),
+        refuses(503, "overloaded"),
+        closes,
+        sends(b'{"choices": [{"mess', length=500),
+        sends(b"<html>gateway</html>"),
+        sends(b"[1, 2"),
+        says({"choices": []}),
+        says({"choices": [{"index": 0, "finish_reason": "stop", "message": None}]}),
+        says(answer(finish_reason=None)),
+    ],
+    ids=["429", "500", "503", "closes", "half", "html", "half json", "no choices", "no message", "unfinished"],
+)
+def test_what_may_get_better_is_tried_again(bad: server_that.Behaviour) -> None:
+    with server_that.server(bad, bad, GOOD) as seen:
+        [result] = ask(seen)
+
+    assert (result.text, result.error, result.prompt_tokens, result.output_tokens) == ("A car.", None, 7, 3)
+    assert len(seen.bodies) == 3
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (refuses(500, "out of memory"), "HTTP 500: out of memory"),
+        (refuses(429, "slow down"), "HTTP 429: slow down"),
+        (closes, "no answer"),
+        (sends(b"[1, 2"), "makes no sense"),
+        (says({"choices": []}), "no choices"),
+    ],
+)
+def test_what_does_not_get_better_is_a_row(bad: server_that.Behaviour, told: str) -> None:
+    with server_that.server(bad, bad, bad, bad, GOOD) as seen, engine_of(seen) as engine:
+        [result] = engine.generate([Request("Describe.")], Sampling())
+        [after] = engine.generate([Request("Describe.")], Sampling())
+
+    assert result.error is not None
+    assert result.error.kind == "engine_failed"
+    assert told in result.error.text
+    assert len(seen.bodies) == 5
+    assert after.text == "A car."
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [
+        (refuses(400, "no such parameter"), "rejected"),
+        (refuses(413, "too large"), "rejected"),
+        (refuses(422, "what?"), "rejected"),
+        (refuses(400, "too long", "context_length_exceeded"), "over_context"),
+        (refuses(400, "This model's maximum context length is 8192 tokens."), "over_context"),
+        (says(answer(finish_reason="content_filter")), "rejected"),
+        (says(answer("")), "invalid_output"),
+        (says(answer(None)), "invalid_output"),
+    ],
+)
+def test_a_requests_own_fault_is_one_row_and_is_not_repeated(bad: server_that.Behaviour, kind: str) -> None:
+    with server_that.server(bad, GOOD) as seen, engine_of(seen, max_concurrent_requests=1) as engine:
+        result = engine.generate([Request("Describe.")] * 2, Sampling())
+
+    assert [answer.error.kind if answer.error else None for answer in result] == [kind, None]
+    assert len(seen.bodies) == 2
+
+
+def test_the_server_says_how_long_to_wait() -> None:
+    with server_that.server(refuses(429, "slow down", Retry_After="0.4"), GOOD) as seen:
+        [result] = ask(seen)
+
+    assert result.text == "A car."
+    assert seen.times[1] - seen.times[0] >= 0.4
+
+
+def test_waits_grow() -> None:
+    with server_that.server(refuses(500, "oops")) as seen:
+        ask(seen)
+
+    waits_ = [after - before for before, after in zip(seen.times, seen.times[1:], strict=False)]
+    assert len(waits_) == 3
+    assert all(wait >= 0.75 * 0.02 * 2**i for i, wait in enumerate(waits_))
+
+
+@pytest.mark.parametrize("slow", [waits(5, GOOD), drips], ids=["silent", "a byte at a time"])
+def test_a_server_that_is_too_slow_costs_a_row_and_its_time(slow: server_that.Behaviour) -> None:
+    start = time.monotonic()
+    with server_that.server(slow, GOOD) as seen, engine_of(seen, request_timeout_s=0.5) as engine:
+        [result] = engine.generate([Request("Describe.")], Sampling())
+        [after] = engine.generate([Request("Describe.")], Sampling())
+
+    assert result.error is not None
+    assert result.error.kind == "engine_failed"
+    assert "request_timeout_s" in result.error.text
+    assert after.text == "A car."
+    assert time.monotonic() - start < 4
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (refuses(401, f"wrong key {KEY}"), "refuses the key"),
+        (refuses(403, "not yours"), "refuses the key"),
+        (refuses(429, "pay first", "insufficient_quota"), "pay first"),
+        (refuses(404, "the model `m` does not exist"), "does not serve the model"),
+        (says({}, 307, Location="http://127.0.0.1:9/"), "does not answer there"),
+    ],
+)
+def test_what_no_request_survives_stops_the_run(bad: server_that.Behaviour, told: str) -> None:
+    with server_that.server(bad) as seen, pytest.raises(EngineError, match="TEST_KEY") as stopped:
+        ask(seen, 20, max_concurrent_requests=1)
+
+    assert told in str(stopped.value)
+    assert KEY not in str(stopped.value)
+    assert len(seen.bodies) == 1
+
+
+@pytest.mark.parametrize("bad", [refuses(500, "oops"), closes, sends(b"no")])
+def test_a_server_that_fails_again_and_again_stops_the_run(bad: server_that.Behaviour) -> None:
+    with server_that.server(bad) as seen, pytest.raises(EngineError):
+        ask(seen, 100, max_concurrent_requests=4, max_retries=1)
+
+    assert len(seen.bodies) <= 2 * (openai.FAILURES + 4)
+
+
+def test_a_server_that_rejects_everything_from_the_start_stops_the_run() -> None:
+    with server_that.server(refuses(400, "unknown field")) as seen, pytest.raises(EngineError, match="unknown field"):
+        ask(seen, 100, max_concurrent_requests=1)
+
+    assert len(seen.bodies) == openai.REFUSALS
+
+
+def test_many_rejections_among_answers_are_rows() -> None:
+    bad = refuses(400, "no")
+    with server_that.server(GOOD, *[bad] * 40, GOOD) as seen:
+        result = ask(seen, 42, max_concurrent_requests=1)
+
+    assert [answer.error is None for answer in result] == [True, *[False] * 40, True]
+
+
+def test_a_server_that_is_not_there_stops_the_run_before_any_work(manifest: Path, tmp_path: Path) -> None:
+    options = {"model_variant": "m", "engine": "openai", "server": {"api_base": "http://127.0.0.1:9/v1"}}
+
+    with pytest.raises(EngineError, match=r"(?s)http://127\.0\.0\.1:9/v1.*Start the server"):
+        colcap.run(manifest, tmp_path / "out", captioning=options)
+
+    assert not list(tmp_path.rglob("part-*"))
+
+
+def test_a_server_that_goes_away_stops_the_run() -> None:
+    with server_that.server(GOOD) as seen:
+        engine = openai.OpenAIEngine("m", Server(api_base=seen.url, max_retries=2))
+        assert engine.generate([Request("Describe.")], Sampling())[0].text == "A car."
+
+    with pytest.raises(EngineError, match="Start the server"):
+        engine.generate([Request("Describe.")] * 3, Sampling())
+    engine.close()
+
+
+def test_a_wrong_key_is_found_before_any_work(manifest: Path, tmp_path: Path) -> None:
+    with server_that.server(GOOD, models=refuses(401, f"no: {KEY}")) as seen:
+        server = {"api_base": seen.url, "api_key_env": "TEST_KEY"}
+        with pytest.raises(EngineError, match="refuses the key") as stopped:
+            colcap.run(manifest, tmp_path / "out", captioning={"engine": "openai", "server": server})
+
+    assert KEY not in str(stopped.value)
+
+
+def test_the_key_goes_to_the_server_and_nowhere_else(
+    manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    echo = refuses(400, f"your key is {KEY}")
+    with server_that.server(GOOD, echo, GOOD) as seen:
+        server = {"api_base": seen.url, "api_key_env": "TEST_KEY", "max_concurrent_requests": 1}
+        options = {"model_variant": "m", "engine": "openai", "server": server}
+        run = colcap.run(manifest, tmp_path / "out", captioning=options, generate_previews=False)
+
+    rows = run.captions.collect()
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert {headers["authorization"] for headers in seen.headers} == {f"Bearer {KEY}"}
+    assert rows["status"].to_list().count("ok") == 3
+    assert rows.filter(status="error")["error"].to_list() == ["HTTP 400: your key is [key]"]
+    assert set(rows["model"]) == {"m"}
+    assert KEY.encode() not in written
+    assert KEY not in caplog.text
+
+
+def test_closing_sends_waiting_callers_home() -> None:
+    told: list[BaseException] = []
+    with server_that.server(waits(20, GOOD)) as seen, engine_of(seen) as engine:
+
+        def wait() -> None:
+            try:
+                engine.generate([Request("Describe.")] * 5, Sampling())
+            except EngineError as error:
+                told.append(error)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.3)
+        engine.close()
+        waiting.join(5)
+
+        with pytest.raises(EngineError, match="closed"):
+            engine.generate([Request("Describe.")], Sampling())
+    assert not waiting.is_alive()
+    assert len(told) == 1
+
+
+def test_requests_at_once_are_bounded() -> None:
+    with server_that.server(waits(0.2, GOOD)) as seen:
+        ask(seen, 12, max_concurrent_requests=4)
+
+    times = sorted(seen.times)
+    assert all(times[i + 4] - times[i] >= 0.19 for i in range(8))
+
+
+@pytest.mark.parametrize(
+    ("server", "told", "secret"),
+    [
+        ({"api_base": "http://me:hunter2@host/v1"}, "a key goes in api_key_env", "hunter2"),
+        ({"api_base": "https://host/v1?key=hunter2"}, "a key goes in api_key_env", "hunter2"),
+        ({"api_base": "file:///etc/passwd"}, "must be a URL like", "passwd"),
+        ({"api_key_env": "sk-hunter2"}, "name of an environment variable", "hunter2"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(
+    server: dict[str, str], told: str, secret: str
+) -> None:
+    with pytest.raises(ConfigError, match=told) as refused:
+        parse({"captioning": {"server": server}})
+
+    assert secret not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "needs the server's address: api_base"),
+        ({"fp8": True, "server": {"api_base": "http://127.0.0.1:9/v1"}}, "fp8: the server decides"),
+    ],
+)
+def test_what_is_missing_is_told_before_any_work(
+    manifest: Path, tmp_path: Path, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        colcap.run(manifest, tmp_path / "out", captioning={"engine": "openai", **options})
