@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import serving
 from shared_clips import SCENES
 
 from colcap import manifests
@@ -27,6 +28,13 @@ def tiny_engine() -> Iterator[Engine]:
     engine = VllmEngine(resolve("tiny", model_dir=Path("models")), cores=plan_cores().engine)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def vllm_server() -> Iterator[str]:
+    """The URL of `vllm serve` with the embedded model on loopback: started once, since that takes a minute."""
+    with serving.vllm_serve() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,7 @@ class Misbehaving:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    gone: bool = False
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def server(*behaviours: Behaviour, models: Behaviour | None = None) -> Iterator[
                 seen.bodies.append(body)
                 seen.headers.append({name.lower(): value for name, value in self.headers.items()})
                 seen.times.append(time.monotonic())
-            _behave(behaviours, number)(self)
+            (closes if seen.gone else _behave(behaviours, number))(self)
 
         def log_message(self, *args: Any) -> None: ...
 
@@ -117,8 +118,11 @@ def server(*behaviours: Behaviour, models: Behaviour | None = None) -> Iterator[
     with Quiet(("127.0.0.1", 0), Handler) as serving:
         seen.url = f"http://127.0.0.1:{serving.server_port}/v1"
         Thread(target=serving.serve_forever, daemon=True).start()
-        yield seen
-        serving.shutdown()
+        try:
+            yield seen
+        finally:
+            seen.gone = True  # connections that are kept open outlive the server
+            serving.shutdown()
 
 
 def _behave(behaviours: Sequence[Behaviour], number: int) -> Behaviour:

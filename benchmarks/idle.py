@@ -1,0 +1,148 @@
+"""How long an engine stands idle in a run while windows remain, and what a run takes when the engine is the faster half.
+
+    python benchmarks/idle.py [--slots 16] [--clips 240] [--rounds 3]
+
+Real clips through the real runner, against benchmarks/simulated_engine.py, which takes time and no CPU, with long-tailed
+answers. Clips have one to three windows and parts have sixteen clips, so that windows of several clips and parts are
+under way together. Idle share: slot-time unused from the moment all slots were first busy until the last window got its
+slot, which leaves start-up and final drain apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import colcap
+from colcap.engines.base import EngineStats, Generation, Request, Sampling
+from colcap.models.tiny.synth import clip, random_scene
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from simulated import Simulated, simulated_engine
+
+FRAMES = 32
+"""Of a window."""
+
+RUN: dict[str, Any] = {"clips_per_part": 16, "preview": {"target_height": 112}}
+
+
+class InstantEngine:
+    """Answers at once, so that only the media half is left."""
+
+    model, revision = "instant", None
+
+    def __init__(self) -> None:
+        self.stats = EngineStats()
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
+        """One word for every request."""
+        return [Generation("yes", 1, 1, "stop", None) for _ in requests]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def make_manifest(folder: Path, clips: int) -> Path:
+    """Clips of one to three windows, over a few files."""
+    rng = random.Random(0)
+    for windows in (1, 2, 3):
+        data = clip([(random_scene(rng), FRAMES * windows)], width=112, height=112, fps=8, rng=rng)
+        (folder / f"{windows}.mp4").write_bytes(data)
+    uris = [str(folder / f"{rng.randint(1, 3)}.mp4") for _ in range(clips)]
+    path = folder / "clips.parquet"
+    pl.DataFrame({"clip_id": [f"{i:05d}" for i in range(clips)], "uri": uris}).write_parquet(path)
+    return path
+
+
+def captioning(own: dict[str, Any]) -> dict[str, Any]:
+    """The captioning parameters of every run here."""
+    return {"window_size": FRAMES, "remainder_threshold": FRAMES // 2, **own}
+
+
+def timed_run(manifest: Path, own: dict[str, Any], **given: Any) -> float:
+    """Wall seconds of a run in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        colcap.run(manifest, Path(folder) / "run", captioning=captioning(own), **RUN, **given)
+        return time.perf_counter() - start
+
+
+def media_alone(manifest: Path) -> float:
+    """Wall seconds of the media half."""
+    return timed_run(manifest, {"engine": "openai", "model_variant": "instant"}, engine=InstantEngine())
+
+
+def on(engine: Simulated, manifest: Path) -> tuple[float, dict[str, Any]]:
+    """Wall seconds of a run on a simulated engine, and what that saw."""
+    engine.reset()
+    taken = timed_run(manifest, engine.captioning())
+    return taken, engine.stats()
+
+
+def engine_is_slower(manifest: Path, slots: int, windows: int, media_s: float, rounds: int) -> None:
+    """Print the idle share where the engine needs twice the time that media work does."""
+    mean_s = 2 * media_s * slots / windows
+    shares = []
+    with simulated_engine(slots=slots, prefill_ms=250 * mean_s, token_ms=750 * mean_s / 60, mean_tokens=60) as engine:
+        for _ in range(rounds):
+            taken, stats = on(engine, manifest)
+            shares.append(stats["idle_share"])
+            whole = 1 - stats["busy_s"] / (slots * (stats["last_end"] - stats["first_arrival"]))
+            print(
+                f"  {taken:.1f} s for {stats['done']} windows of {mean_s:.2f} s in {slots} slots: idle "
+                f"{stats['idle_share']:.1%} while windows remained, {whole:.1%} with start-up and drain",
+                flush=True,
+            )
+    print(
+        f"engine is the slower half: median idle share {statistics.median(shares):.1%} (wanted: below 3%)", flush=True
+    )
+
+
+def media_is_slower(manifest: Path, slots: int, windows: int, media_s: float, rounds: int) -> None:
+    """Print the run's time against media work alone, where the engine needs half of that."""
+    mean_s = 0.5 * media_s * slots / windows
+    ratios = []
+    with simulated_engine(slots=slots, prefill_ms=250 * mean_s, token_ms=750 * mean_s / 60, mean_tokens=60) as engine:
+        for _ in range(rounds):
+            alone = media_alone(manifest)
+            taken, stats = on(engine, manifest)
+            drain = stats["last_end"] - stats["last_start"]
+            ratios.append(taken / alone)
+            print(
+                f"  run {taken:.1f} s, media alone {alone:.1f} s, ratio {ratios[-1]:.2f}; last answer {drain:.1f} s after "
+                "its window was ready",
+                flush=True,
+            )
+    print(
+        f"media work is the slower half: median ratio {statistics.median(ratios):.2f} (wanted: below 1.05)", flush=True
+    )
+
+
+def main() -> None:
+    """Make the clips, time the media half, run both regimes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--clips", type=int, default=240)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        manifest = make_manifest(Path(name), args.clips)
+        windows = sum(int(Path(uri).stem) for uri in pl.read_parquet(manifest)["uri"])
+        media_s = media_alone(manifest)
+        print(f"{args.clips} clips, {windows} windows; media alone {media_s:.1f} s", flush=True)
+        engine_is_slower(manifest, args.slots, windows, media_s, args.rounds)
+        media_is_slower(manifest, args.slots, windows, media_s, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
