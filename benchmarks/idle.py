@@ -1,11 +1,11 @@
-"""How long an engine stands idle in a run while windows remain, and what a run takes when the engine is the faster half.
+"""How long an engine stands idle in a run while windows remain, and what a run takes where the engine is faster.
 
     python benchmarks/idle.py [--slots 16] [--clips 240] [--rounds 3]
 
-Real clips through the real runner, against benchmarks/simulated_engine.py, which takes time and no CPU, with long-tailed
-answers. Clips have one to three windows and parts have sixteen clips, so that windows of several clips and parts are
-under way together. Idle share: slot-time unused from the moment all slots were first busy until the last window got its
-slot, which leaves start-up and final drain apart.
+Real clips through the real runner, against benchmarks/simulated_engine.py, which takes time and no CPU, with
+long-tailed answers. Clips have one to three windows and parts have sixteen clips, so that windows of several clips and
+parts are under way together. Idle share: slot-time unused from the moment all slots were first busy until the last
+window got its slot, which leaves start-up and final drain apart.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def media_is_slower(manifest: Path, slots: int, windows: int, media_s: float, ro
             drain = stats["last_end"] - stats["last_start"]
             ratios.append(taken / alone)
             print(
-                f"  run {taken:.1f} s, media alone {alone:.1f} s, ratio {ratios[-1]:.2f}; last answer {drain:.1f} s after "
-                "its window was ready",
+                f"  run {taken:.1f} s, media alone {alone:.1f} s, ratio {ratios[-1]:.2f}; "
+                f"the last answer took {drain:.1f} s",
                 flush=True,
             )
     print(
