@@ -173,6 +173,8 @@ class Runtime(Section):
     """Cores kept for an engine that runs on the CPU; default: half of them."""
     max_queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
     """Bytes of media results that may wait for the engine or the disk."""
+    renderers: Annotated[int, Field(ge=0)] | None = None
+    """Processes per engine that turn frames into its input, 0 for none; default: 2 on a GPU, none on a CPU."""
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further options for the engine, validated by the engine; for openai, further fields of each request."""
 

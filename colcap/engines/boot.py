@@ -31,10 +31,11 @@ def boot(args: Mapping[str, Any], env: Mapping[str, str], host: EngineHost) -> A
             if not host.is_alive():  # it failed in its imports, or was killed by someone who could not wait
                 raise RuntimeError(f"the engine's process ended with exit code {host.exitcode}")
             config = AsyncEngineArgs(**args).create_engine_config()
-            if config.device_config.device_type == "cpu" and config.parallel_config.world_size == 1:
+            parallel = config.parallel_config
+            if config.device_config.device_type == "cpu" and parallel.distributed_executor_backend == "mp":
                 # vLLM puts a lone CPU worker in a process of its own, only to set its OpenMP variables, and the
                 # process between spins on a core while it waits: 12 s more to start, and a core less.
-                config.parallel_config.distributed_executor_backend = "uni"
+                parallel.distributed_executor_backend = "uni"
             with host.offered():
                 return AsyncLLM(config, Executor.get_class(config), log_stats=False, log_requests=False)
     except BaseException:

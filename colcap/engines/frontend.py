@@ -21,7 +21,8 @@ from colcap.engines.base import Generation
 from colcap.engines.boot import boot, shut_down
 from colcap.engines.host import EngineHost
 from colcap.engines.pixels import Sight
-from colcap.engines.rendering import InlineRendering
+from colcap.engines.render_worker import Setup
+from colcap.engines.rendering import InlineRendering, PooledRendering, Rendering, RenderProcess, bytes_per_value
 from colcap.engines.room import Room
 from colcap.errors import ConfigError, EngineError, RowError, printable
 
@@ -49,6 +50,8 @@ class Launch:
     """How long its engine may take to end by itself, in seconds."""
     sight: Sight | None
     """How it is shown frames; None for a text model."""
+    renderers: int
+    """Processes that render for it."""
 
 
 class FrontEnd:
@@ -58,6 +61,8 @@ class FrontEnd:
         self._launch = launch
         self._host: EngineHost | None = None
         self._llm: Any = None
+        self._render_processes: list[RenderProcess] = []
+        self._rendering: Rendering | None = None
         self._ids = itertools.count()
         self._asking: set[asyncio.Task[Any]] = set()
         self._stopped, self._stopping = False, threading.Lock()
@@ -130,6 +135,7 @@ class FrontEnd:
         try:
             self._host = EngineHost(env=options.engine_env(cores, verbose=verbose), cores=cores, verbose=verbose)
             self._room = Room(self._launch.max_requests_in_flight, self._launch.max_bytes_in_flight)
+            self._render_processes = [self._new_renderer() for _ in range(self._launch.renderers)]
             self._llm = boot(self._launch.args, options.frontend_env(verbose=verbose), self._host)
             self._rendering = self._open_rendering()
         except BaseException as error:
@@ -140,19 +146,33 @@ class FrontEnd:
         self._loop.run_until_complete(self._end())
         self._loop.close()
 
-    def _open_rendering(self) -> InlineRendering:
+    def _new_renderer(self) -> RenderProcess:
+        launch = self._launch
+        assert launch.sight is not None  # a text model has no renderers
+        env = options.engine_env(None, verbose=launch.verbose)
+        return RenderProcess(Setup(dict(launch.args), launch.sight), env=env, verbose=launch.verbose)
+
+    def _open_rendering(self) -> Rendering:
         renderer, sight = self._llm.renderer, self._launch.sight
         if sight is None:
             return InlineRendering(renderer, None)
         pixels = pixel_rules.pixels(renderer, sight)
         pixel_rules.check(renderer, pixels, sight)
-        return InlineRendering(renderer, pixels)
+        inline = InlineRendering(renderer, pixels)
+        if not self._render_processes:
+            return inline
+        each = bytes_per_value(sight)
+        return PooledRendering(self._render_processes, self._new_renderer, inline, bytes_per_value=each)
 
     async def _end(self) -> None:
         for task in self._asking:
             task.cancel()
         if self._asking:
             await asyncio.wait(self._asking, timeout=SEND_HOME_S)
+        if self._rendering is not None:
+            self._rendering.close()
+        for process in self._render_processes:
+            process.kill()
         if self._llm is not None:
             # On its own loop: from elsewhere vLLM leaves its sockets to a loop that no longer runs, and then the
             # interpreter never ends, waiting for them.

@@ -2,37 +2,28 @@
 
 vLLM would start that process itself, once the front-end has imported everything, through multiprocessing: 7 s
 later, with this process's environment and standard streams, and running the user's script again as `__mp_main__`.
-Here it is an interpreter of its own session, so that Ctrl-C in a terminal does not reach it, that dies with us
-even if we are killed, and whose every line goes to logging.
 """
 
 from __future__ import annotations
 
-import collections
-import ctypes
 import gc
-import logging
+import io
+import multiprocessing
 import os
 import pickle
-import signal
-import subprocess
 import sys
-import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import context, resource_sharer
+from multiprocessing.queues import Queue
 from multiprocessing.reduction import ForkingPickler
-from typing import IO, Any, Final
+from typing import Any
 
-log = logging.getLogger(__name__)
-
-LAST_LINES: Final = 40
-"""Lines kept of what the engine's process said, for the message when it dies."""
-
-PR_SET_PDEATHSIG: Final = 1
+from colcap.engines.child import Child, die_with
 
 
-class EngineHost:
+class EngineHost(Child):
     """One engine process. To vLLM it is both the multiprocessing context and the process that context makes.
 
     Parameters
@@ -40,41 +31,15 @@ class EngineHost:
     env : environment variables for it alone.
     cores : cores it may run on; all where None.
     verbose : let it write to our standard error instead of to logging.
-
-    It must be made by a thread that outlives it: Linux ends it together with the thread that started it.
     """
 
     name = "EngineCore"
 
     def __init__(self, *, env: Mapping[str, str], cores: Sequence[int] | None, verbose: bool) -> None:
-        path = os.pathsep.join(p for p in sys.path if p)
-        wanted = ",".join(map(str, cores or ()))
-        stream = None if verbose else subprocess.PIPE
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(os.getpid()), wanted],
-            env={**os.environ, **env, "PYTHONPATH": path},
-            stdin=subprocess.PIPE,
-            stdout=2 if verbose else stream,
-            stderr=stream if verbose else subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._lines: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
-        if self._process.stdout is not None:
-            threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
-        self.sentinel = os.pidfd_open(self._process.pid)
+        super().__init__(__name__, [",".join(map(str, cores or ()))], env=env, verbose=verbose)
+        self.sentinel = os.pidfd_open(self.pid)
         weakref.finalize(self, os.close, self.sentinel)  # not in `kill`: vLLM may still be watching it
         self._job: bytes | None = None
-
-    def _listen(self, stream: IO[bytes]) -> None:
-        with stream:
-            for line in stream:
-                text = line.decode(errors="replace").rstrip()
-                self._lines.append(text)
-                log.debug("%s", text)
-
-    def last_words(self) -> str:
-        """What the process said last."""
-        return "\n".join(self._lines)
 
     @contextmanager
     def offered(self) -> Iterator[None]:
@@ -96,53 +61,48 @@ class EngineHost:
     def Process(self, *, target: Any, name: str, kwargs: Mapping[str, Any]) -> EngineHost:
         """Keep the work until `start`."""
         self.name = name
-        self._job = bytes(ForkingPickler.dumps((target, dict(kwargs))))
+        with _pickling_for_a_child():
+            self._job = bytes(ForkingPickler.dumps((target, dict(kwargs))))
         return self
 
-    # ---- what vLLM asks of a process
+    def Queue(self) -> Queue[Any]:
+        """A queue that tensors travel through, with `mm_tensor_ipc="torch_shm"`."""
+        return multiprocessing.get_context("spawn").Queue()
+
+    # ---- what vLLM asks of a process, besides what a Child has
 
     def start(self) -> None:
-        """Hand the work over."""
+        """Hand the work over, and the key that lets it fetch file descriptors from here."""
         assert self._process.stdin is not None
         assert self._job is not None
         with suppress(BrokenPipeError), self._process.stdin as stdin:  # a dead one is found by its sentinel
+            pickle.dump(bytes(multiprocessing.current_process().authkey), stdin)
             stdin.write(self._job)
         self._job = None
 
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self._process.pid
 
-    @property
-    def exitcode(self) -> int | None:
-        """Its exit code, negative for a signal; None while it runs."""
-        return self._process.poll()
+class _FetchedLater:
+    """Stands where multiprocessing has a Popen: it asks for descriptors to be inherited, ours are fetched when used."""
 
-    def is_alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.poll() is None
+    DupFd = resource_sharer.DupFd
 
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for its end, at most `timeout` seconds."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout)
+    @staticmethod
+    def duplicate_for_child(fd: int) -> int:
+        return fd
 
-    def terminate(self) -> None:
-        """Ask it to end."""
-        self._process.terminate()
 
-    def kill(self) -> None:
-        """End it and everything it started, which is all of its session."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.wait()
+@contextmanager
+def _pickling_for_a_child() -> Iterator[None]:
+    context.set_spawning_popen(_FetchedLater)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        context.set_spawning_popen(None)
 
 
 def main(parent: int, cores: Sequence[int]) -> None:
     """Import vLLM, wait for work, do it."""
-    _die_with(parent)
+    die_with(parent)
     if cores:
         os.sched_setaffinity(0, cores)
     gc.disable()  # thousands of modules, and nothing to collect
@@ -150,16 +110,11 @@ def main(parent: int, cores: Sequence[int]) -> None:
 
     assert vllm.v1.engine.core
     gc.enable()
-    job = sys.stdin.buffer.read()
-    if job:
-        target, kwargs = pickle.loads(job)
+    work = io.BytesIO(sys.stdin.buffer.read())
+    if work.getbuffer():
+        multiprocessing.current_process().authkey = pickle.load(work)
+        target, kwargs = pickle.load(work)
         target(**kwargs)
-
-
-def _die_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from colcap.config import PreprocessDtype
 from colcap.engines.pixels import in_floats
+from colcap.errors import ConfigError
 from colcap.models.weights import ResolvedModel
 
 MAX_MODEL_LEN: Final = 32768
@@ -22,6 +23,9 @@ CPU_KVCACHE_BYTES: Final = 4 << 30
 
 CPU_FULL_REQUESTS: Final = 16
 """Requests of full length that cache is made for. vLLM zeroes it at the start, which takes 2.9 s a GB."""
+
+POOLED: Final = {"mm_processor_cache_gb": 0, "mm_tensor_ipc": "torch_shm"}
+"""With renderers: what they made is lent to the engine, not copied, so it must not remember any of it."""
 
 SILENCE: Final = {
     "VLLM_CONFIGURE_LOGGING": "0",
@@ -40,9 +44,14 @@ def engine_args(
     disable_mmcache: bool,
     model_does_preprocess: bool,
     preprocess_dtype: PreprocessDtype = "auto",
+    renderers: int = 0,
     overrides: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Keyword arguments of vLLM's `AsyncEngineArgs`; `overrides` win.
+
+    Raises
+    ------
+    ConfigError : `overrides` switch the engine's cache of videos on although there are renderers.
 
     Examples
     --------
@@ -71,7 +80,11 @@ def engine_args(
     if model.family != "text":
         floats = in_floats(preprocess_dtype)
         args |= _vision_args(disable_mmcache=disable_mmcache, as_is=model_does_preprocess, floats=floats)
-    return args | dict(overrides)
+        args |= POOLED if renderers else {}
+    args |= dict(overrides)
+    if renderers and args["mm_processor_cache_gb"]:
+        raise ConfigError("runtime.engine_kwargs: mm_processor_cache_gb: must be 0, or set runtime.renderers to 0")
+    return args
 
 
 def context_length(model: ResolvedModel, overrides: Mapping[str, Any]) -> int | None:
@@ -146,7 +159,8 @@ def _text_config(model: ResolvedModel) -> dict[str, Any]:
 
 def frontend_env(*, verbose: bool) -> dict[str, str]:
     """Environment variables while vLLM is imported and started; nothing about its use is sent home."""
-    return {"VLLM_NO_USAGE_STATS": "1", **({} if verbose else SILENCE)}
+    # torch's shared memory does not survive a fork
+    return {"VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn", **({} if verbose else SILENCE)}
 
 
 def engine_env(cores: Sequence[int] | None, *, verbose: bool) -> dict[str, str]:

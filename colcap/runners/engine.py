@@ -39,6 +39,7 @@ def start_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engin
         model_does_preprocess=c.model_does_preprocess,
         preprocess_dtype=c.preprocess_dtype,
         cores=cores.engine,
+        renderers=config.runtime.renderers,
         engine_kwargs=config.runtime.engine_kwargs,
         verbose=c.verbose,
     )
