@@ -170,7 +170,11 @@ class Runtime(Section):
     media_workers: Annotated[int, Field(ge=1)] | None = None
     """Worker processes that decode and encode; default: the cores the engine leaves over."""
     engine_cores: Annotated[int, Field(ge=1)] | None = None
-    """Cores kept for an engine that runs on the CPU; default: half of them."""
+    """Cores kept for engines that run on the CPU; default: half of them, at least one for each."""
+    engines: Annotated[int, Field(ge=1)] | None = None
+    """Engines that share the requests; default: one per tensor_parallel_size visible GPUs, one on a CPU."""
+    tensor_parallel_size: Annotated[int, Field(ge=1)] = 1
+    """GPUs that hold one model together."""
     max_queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
     """Bytes of media results that may wait for the engine or the disk."""
     renderers: Annotated[int, Field(ge=0)] | None = None

@@ -73,6 +73,8 @@ FLAGS: Final = (
     Flag("enhance-captions-max-output-tokens", "enhancement.max_output_tokens"),
     Flag("enhance-captions-use-fp8-weights", "enhancement.fp8"),
     Flag("media-workers", "runtime.media_workers"),
+    Flag("engines", "runtime.engines"),
+    Flag("tensor-parallel-size", "runtime.tensor_parallel_size"),
     Flag("clip-timeout-s", "limits.timeout_s"),
 )
 
@@ -85,6 +87,8 @@ SECTIONS: Final = {
     "preview-": "Previews",
     "enhance-captions-": "Enhancement",
     "media-workers": "This machine",
+    "engines": "This machine",
+    "tensor-parallel-size": "This machine",
     "clip-timeout-s": "This machine",
 }
 OTHER_SECTION: Final = "What to make"

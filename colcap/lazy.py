@@ -135,14 +135,13 @@ _engines_lock = threading.Lock()
 
 
 def _shared_engine(config: Config, model: ResolvedModel) -> Engine:
-    from colcap.engines.cores import plan_cores
-    from colcap.runners.engine import start_engine
+    from colcap.runners.engine import engine_cores, start_engine
 
     c = config.captioning
     how = (c.engine, c.server, c.fp8, c.disable_mmcache, c.model_does_preprocess, c.preprocess_dtype)
     key = (model.id, model.path, *how)
     with _engines_lock:
         if key not in _engines:
-            _engines[key] = start_engine(config, model, plan_cores())
+            _engines[key] = start_engine(config, model, engine_cores(config, c))
             atexit.register(_engines[key].close)
         return _engines[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from colcap.engines import claims
 from colcap.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd")
 """There where a driver of NVIDIA or AMD found a device."""
@@ -27,15 +31,18 @@ class CorePlan:
     """Cores of media workers and of the engine's front-end; shared with the engine only on a one-core machine."""
 
 
-def plan_cores(num_engine_cores: int | None = None) -> CorePlan:
-    """Share this process's cores between the engine and media work.
+def plan_cores(num_engine_cores: int | None = None, *, num_engines: int = 1) -> CorePlan:
+    """Share this process's cores between engines and media work, and claim those of the engines until it ends.
 
     An engine on the CPU waits at spinning barriers: with another process busy on one of two cores, 32 captions
-    took 5 to 15 s where an engine with a core of its own took 0.15 s.
+    took 5 to 15 s where an engine with a core of its own took 0.15 s. So two runs on one machine take different
+    cores, as long as there are any; a run that has to share one says so.
 
     Parameters
     ----------
-    num_engine_cores : cores for an engine on the CPU; default half of them, at least 1; 0 where there is no engine.
+    num_engine_cores : cores for engines on the CPU; default half of those that no other run has claimed, at least
+        one for each engine; 0 where there is no engine.
+    num_engines : engines that share them.
 
     Raises
     ------
@@ -49,10 +56,20 @@ def plan_cores(num_engine_cores: int | None = None) -> CorePlan:
     cores = tuple(sorted(os.sched_getaffinity(0)))
     if num_engine_cores == 0 or has_gpu():
         return CorePlan((), cores)
-    wanted = max(1, len(cores) // 2) if num_engine_cores is None else num_engine_cores
-    if wanted > len(cores):
-        raise ConfigError(f"runtime.engine_cores: got {wanted}; this process may use {len(cores)} cores")
-    return CorePlan(cores[:wanted], cores[wanted:] or cores)
+    if num_engine_cores is not None and num_engine_cores > len(cores):
+        raise ConfigError(f"runtime.engine_cores: got {num_engine_cores}; this process may use {len(cores)} cores")
+    free = [core for core in cores if claims.is_free(core)]
+    wanted = max(num_engines, len(free) // 2) if num_engine_cores is None else num_engine_cores
+    engine = tuple(sorted([*free, *(core for core in cores if core not in free)][:wanted]))
+    shared = [core for core in engine if not claims.claim(core)]
+    if shared:
+        log.warning(
+            "an engine of another run is on core %s, and this run's engine shares it: both will be many times slower. "
+            "Wait for the other, or give each its own cores with taskset.",
+            ", ".join(map(str, shared)),
+        )
+    others = [core for core in cores if core not in engine]
+    return CorePlan(engine, tuple(core for core in others if core in free) or tuple(others) or cores)
 
 
 @contextmanager
@@ -85,6 +102,16 @@ def has_gpu() -> bool:
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
     return not hidden and not is_cpu_build() and any(Path(device).exists() for device in GPU_DEVICES)
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that an engine may use, as CUDA_VISIBLE_DEVICES names them; none where there is no GPU."""
+    if not has_gpu():
+        return ()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(name.strip() for name in named.split(",") if name.strip())
+    return tuple(str(i) for i in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))) or ("0",)
 
 
 def vllm_version() -> str | None:

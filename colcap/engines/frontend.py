@@ -40,6 +40,8 @@ class Launch:
     """Of its `AsyncEngineArgs`."""
     cores: tuple[int, ...] | None
     """Cores of the engine, which the front-end leaves alone; None where it runs on a GPU."""
+    gpus: tuple[str, ...]
+    """GPUs of the engine; none where it may use all."""
     verbose: bool
     """Let it write to the terminal."""
     max_requests_in_flight: int
@@ -133,7 +135,8 @@ class FrontEnd:
         cores, verbose = self._launch.cores, self._launch.verbose
         os.sched_setaffinity(0, options.outside(cores))  # this thread and those that vLLM starts from it
         try:
-            self._host = EngineHost(env=options.engine_env(cores, verbose=verbose), cores=cores, verbose=verbose)
+            env = options.engine_env(cores, gpus=self._launch.gpus, verbose=verbose)
+            self._host = EngineHost(env=env, cores=cores, verbose=verbose)
             self._room = Room(self._launch.max_requests_in_flight, self._launch.max_bytes_in_flight)
             self._render_processes = [self._new_renderer() for _ in range(self._launch.renderers)]
             self._llm = boot(self._launch.args, options.frontend_env(verbose=verbose), self._host)

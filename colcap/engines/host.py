@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import pickle
 import sys
+import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -43,18 +44,18 @@ class EngineHost(Child):
 
     @contextmanager
     def offered(self) -> Iterator[None]:
-        """While this lasts, vLLM takes this process when it wants to start one.
+        """While this lasts, vLLM takes this process when it wants to start one, in this thread.
 
         A vLLM that no longer asks here starts its own: slower, but just as right.
         """
         from vllm.v1.engine import utils
 
-        theirs = utils.get_mp_context
-        utils.get_mp_context = lambda: self
+        _listen_to_offers(utils)
+        _mine.host = self
         try:
             yield
         finally:
-            utils.get_mp_context = theirs
+            del _mine.host
 
     # ---- what vLLM asks of a multiprocessing context
 
@@ -79,6 +80,21 @@ class EngineHost(Child):
             pickle.dump(bytes(multiprocessing.current_process().authkey), stdin)
             stdin.write(self._job)
         self._job = None
+
+
+_mine = threading.local()
+"""The host that this thread offers."""
+
+_once = threading.Lock()
+
+
+def _listen_to_offers(utils: Any) -> None:
+    """Have vLLM ask for the host of the thread it starts an engine in; elsewhere it gets what it had."""
+    with _once:
+        theirs = utils.get_mp_context
+        if not hasattr(theirs, "of_colcap"):
+            utils.get_mp_context = lambda: getattr(_mine, "host", None) or theirs()
+            utils.get_mp_context.of_colcap = True
 
 
 class _FetchedLater:

@@ -24,9 +24,6 @@ CPU_KVCACHE_BYTES: Final = 4 << 30
 CPU_FULL_REQUESTS: Final = 16
 """Requests of full length that cache is made for. vLLM zeroes it at the start, which takes 2.9 s a GB."""
 
-POOLED: Final = {"mm_processor_cache_gb": 0, "mm_tensor_ipc": "torch_shm"}
-"""With renderers: what they made is lent to the engine, not copied, so it must not remember any of it."""
-
 SILENCE: Final = {
     "VLLM_CONFIGURE_LOGGING": "0",
     "TORCH_LOGS": "-all",
@@ -45,6 +42,7 @@ def engine_args(
     model_does_preprocess: bool,
     preprocess_dtype: PreprocessDtype = "auto",
     renderers: int = 0,
+    tensor_parallel_size: int = 1,
     overrides: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Keyword arguments of vLLM's `AsyncEngineArgs`; `overrides` win.
@@ -75,12 +73,13 @@ def engine_args(
         # Where spaces are allowed between JSON's tokens, a small model writes nothing else until it is cut off. And
         # vLLM's choice of a backend by the first request is for the engine's whole life: guidance knows most schemas.
         "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+        "tensor_parallel_size": tensor_parallel_size,
         **(_gpu_args(fp8=fp8) if on_gpu else _cpu_args(text, length)),
     }
     if model.family != "text":
         floats = in_floats(preprocess_dtype)
         args |= _vision_args(disable_mmcache=disable_mmcache, as_is=model_does_preprocess, floats=floats)
-        args |= POOLED if renderers else {}
+        args |= _pooled_args(lend=tensor_parallel_size == 1) if renderers else {}
     args |= dict(overrides)
     if renderers and args["mm_processor_cache_gb"]:
         raise ConfigError("runtime.engine_kwargs: mm_processor_cache_gb: must be 0, or set runtime.renderers to 0")
@@ -151,6 +150,11 @@ def _vision_args(*, disable_mmcache: bool, as_is: bool, floats: bool) -> dict[st
     }
 
 
+def _pooled_args(*, lend: bool) -> dict[str, Any]:
+    """With renderers: what they made is lent to the engine, not copied, so it must not remember any of it."""
+    return {"mm_processor_cache_gb": 0, **({"mm_tensor_ipc": "torch_shm"} if lend else {})}
+
+
 def _text_config(model: ResolvedModel) -> dict[str, Any]:
     """The language model's part of config.json; older configs have it at the top level."""
     config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
@@ -163,11 +167,17 @@ def frontend_env(*, verbose: bool) -> dict[str, str]:
     return {"VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn", **({} if verbose else SILENCE)}
 
 
-def engine_env(cores: Sequence[int] | None, *, verbose: bool) -> dict[str, str]:
-    """Environment variables of the engine's process; on a CPU one thread per core, each at home on its own."""
+def engine_env(cores: Sequence[int] | None, *, gpus: Sequence[str] = (), verbose: bool) -> dict[str, str]:
+    """Environment variables of the engine's process; on a CPU one thread per core, each at home on its own.
+
+    >>> engine_env(None, gpus=("2", "3"), verbose=True)["CUDA_VISIBLE_DEVICES"]
+    '2,3'
+    """
     env = {**frontend_env(verbose=verbose), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     if not verbose:
         env["PYTHONWARNINGS"] = "ignore"
+    if gpus:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if cores:
         listed = ",".join(map(str, cores))
         env["VLLM_CPU_OMP_THREADS_BIND"] = listed

@@ -13,6 +13,7 @@ from colcap.config import PreprocessDtype
 from colcap.engines import cores as core_plan
 from colcap.engines import options, terms
 from colcap.engines.base import EngineStats, Generation, Request, Sampling, Video
+from colcap.engines.breaker import Breaker
 from colcap.engines.chat import ChatEncoder
 from colcap.engines.frontend import FrontEnd, Launch
 from colcap.engines.pixels import Sight
@@ -50,7 +51,7 @@ def check_available(*, fp8: bool = False) -> None:
 
 
 class VllmEngine:
-    """Answers requests with vLLM; blocks while the engine starts.
+    """Answers requests with vLLM.
 
     Parameters
     ----------
@@ -62,12 +63,15 @@ class VllmEngine:
     preprocess_dtype : `uint8` lets the engine rescale and normalise pixels on its device; a float type does that
         before, here or, with `model_does_preprocess`, in the processor; `auto` is `uint8` where the engine can.
     cores : cores of an engine on the CPU; the front-end takes the others.
+    gpus : what CUDA_VISIBLE_DEVICES is for the engine, which then spreads over all of them; none: one GPU of those
+        there are.
     renderers : processes that turn frames into the engine's input; default 2 on a GPU, and none on a CPU, where they
         would take its cores from decoding. With them the engine remembers no videos.
     max_requests_in_flight, max_bytes_in_flight : more than these wait outside the engine, which holds a second
         copy of each video.
     engine_kwargs : further options of vLLM's `AsyncEngineArgs`; they win over ours.
     verbose : let vLLM write to the terminal; otherwise it goes to the `vllm` and `colcap` loggers.
+    wait : block while the engine starts; otherwise `wait` must be called before the first request.
 
     Raises
     ------
@@ -84,11 +88,13 @@ class VllmEngine:
         model_does_preprocess: bool = False,
         preprocess_dtype: PreprocessDtype = "auto",
         cores: Sequence[int] | None = None,
+        gpus: Sequence[str] = (),
         renderers: int | None = None,
         max_requests_in_flight: int = 256,
         max_bytes_in_flight: int = 4 << 30,
         engine_kwargs: Mapping[str, Any] = NO_OPTIONS,
         verbose: bool = False,
+        wait: bool = True,
     ) -> None:
         check_available(fp8=fp8)
         self.model, self.revision = model.id, model.revision
@@ -104,11 +110,13 @@ class VllmEngine:
             model_does_preprocess=model_does_preprocess,
             preprocess_dtype=preprocess_dtype,
             renderers=rendering,
+            tensor_parallel_size=max(1, len(gpus)),
             overrides=engine_kwargs,
         )
         self._launch = Launch(
             args,
             on_cores,
+            tuple(gpus),
             verbose,
             max_requests_in_flight,
             max_bytes_in_flight,
@@ -117,11 +125,18 @@ class VllmEngine:
             renderers=rendering,
         )
         self._lock, self._restarts, self._closed = threading.Lock(), 0, False
+        self._breaker = Breaker()
         self._front = FrontEnd(self._launch)
         atexit.register(self.close)
+        self._folder, self.stats = model.path, EngineStats()
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the engine is ready; where it does not start, it is closed. Raises ConfigError or EngineError."""
         try:
             self._front.wait()
-            self._encoder = ChatEncoder(model.path)
+            self._encoder = ChatEncoder(self._folder)
         except BaseException:  # Ctrl-C among them
             self.close()
             raise
@@ -135,6 +150,7 @@ class VllmEngine:
         try:
             prompts = [self._prepare(request) for request in requests]
             answers = self._answer(prompts, params)
+            self._breaker.see(answers)
         finally:
             self.stats.end(len(requests), output_tokens=sum(answer.output_tokens or 0 for answer in answers))
         return answers

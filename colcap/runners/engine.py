@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from colcap.config import Captioning, Config, Enhancement
 from colcap.engines.base import Engine
-from colcap.engines.cores import CorePlan
+from colcap.engines.cores import CorePlan, plan_cores, visible_gpus
+from colcap.engines.several import SeveralEngines, share_out
 from colcap.models.weights import ResolvedModel
 
 
@@ -21,41 +23,74 @@ def check_engine(chosen: Captioning | Enhancement) -> None:
         vllm.check_available(fp8=chosen.fp8)
 
 
+def engine_cores(config: Config, chosen: Captioning | Enhancement | None) -> CorePlan:
+    """Share this machine's cores between media work and the engines of this choice, whose cores are claimed.
+
+    Parameters
+    ----------
+    config : how many cores and engines.
+    chosen : what the engine is for; None where there is none.
+
+    Raises
+    ------
+    ConfigError : there are fewer cores than are asked for.
+    """
+    if chosen is None or chosen.engine != "vllm":
+        return plan_cores(num_engine_cores=0)
+    return plan_cores(config.runtime.engine_cores, num_engines=config.runtime.engines or 1)
+
+
 def start_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engine:
     """Start vLLM with the captioning options, or go to a server.
 
     vLLM takes ten seconds, and much longer for large weights.
     """
-    from colcap.engines.openai import OpenAIEngine
-    from colcap.engines.vllm import VllmEngine  # heavy: only where captions are made
-
     c = config.captioning
     if c.engine == "openai":
-        return OpenAIEngine(model.id, c.server, options=config.runtime.engine_kwargs)
-    return VllmEngine(
-        model,
-        fp8=c.fp8,
-        disable_mmcache=c.disable_mmcache,
-        model_does_preprocess=c.model_does_preprocess,
-        preprocess_dtype=c.preprocess_dtype,
-        cores=cores.engine,
-        renderers=config.runtime.renderers,
-        engine_kwargs=config.runtime.engine_kwargs,
-        verbose=c.verbose,
-    )
+        return _server(config, c, model)
+    options = {
+        "fp8": c.fp8,
+        "disable_mmcache": c.disable_mmcache,
+        "model_does_preprocess": c.model_does_preprocess,
+        "preprocess_dtype": c.preprocess_dtype,
+        "renderers": config.runtime.renderers,
+        "verbose": c.verbose,
+    }
+    return _start(config, model, cores, options)
 
 
 def start_text_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engine:
     """The same with the enhancement options."""
-    from colcap.engines.openai import OpenAIEngine
-    from colcap.engines.vllm import VllmEngine
-
     e = config.enhancement
     if e.engine == "openai":
-        return OpenAIEngine(model.id, e.server, options=config.runtime.engine_kwargs)
-    return VllmEngine(
-        model, fp8=e.fp8, cores=cores.engine, engine_kwargs=config.runtime.engine_kwargs, verbose=e.verbose
-    )
+        return _server(config, e, model)
+    return _start(config, model, cores, {"fp8": e.fp8, "verbose": e.verbose})
+
+
+def _server(config: Config, chosen: Captioning | Enhancement, model: ResolvedModel) -> Engine:
+    from colcap.engines.openai import OpenAIEngine
+
+    return OpenAIEngine(model.id, chosen.server, options=config.runtime.engine_kwargs)
+
+
+def _start(config: Config, model: ResolvedModel, cores: CorePlan, options: Mapping[str, Any]) -> Engine:
+    """Start as many engines as there should be, side by side."""
+    from colcap.engines.vllm import VllmEngine  # heavy: only where captions are made
+
+    runtime = config.runtime
+    devices = share_out(runtime.engines, runtime.tensor_parallel_size, cores=cores.engine, gpus=visible_gpus())
+    engines: list[VllmEngine] = []
+    try:
+        for device in devices:
+            on: dict[str, Any] = {"cores": device.cores or None, "gpus": device.gpus}
+            engines.append(VllmEngine(model, **on, **options, engine_kwargs=runtime.engine_kwargs, wait=False))
+        for engine in engines:
+            engine.wait()
+    except BaseException:  # Ctrl-C among them
+        for engine in engines:
+            engine.close()
+        raise
+    return engines[0] if len(engines) == 1 else SeveralEngines(engines)
 
 
 class EngineHandle:

@@ -11,10 +11,9 @@ from rich.console import Console
 
 from colcap import manifests, store
 from colcap.config import Config
-from colcap.engines.cores import plan_cores
 from colcap.models.weights import ResolvedModel
 from colcap.runners import choices, preflight
-from colcap.runners.engine import EngineHandle, check_engine, start_text_engine
+from colcap.runners.engine import EngineHandle, check_engine, engine_cores, start_text_engine
 from colcap.runners.enhancing import Enhancer, EnhanceTodo, count_captions, plan_enhancement, require_captions
 from colcap.runners.jobs import CaptionJob, caption_jobs, passes
 from colcap.runners.make import Given, make
@@ -149,7 +148,7 @@ def enhance_sets(
     todo = {name: plan_enhancement(folder, name, facts, windows=windows) for name in config.caption_sets}
     if not any(todo.values()):
         return
-    cores = plan_cores(num_engine_cores=config.runtime.engine_cores)
+    cores = engine_cores(config, config.enhancement)
     handle = EngineHandle(partial(start_text_engine, config, model, cores))
     try:
         for caption_set, parts in todo.items():

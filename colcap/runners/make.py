@@ -15,11 +15,11 @@ from rich.console import Console
 from colcap import media
 from colcap.config import Config
 from colcap.engines.base import Engine
-from colcap.engines.cores import CorePlan, confined, plan_cores
+from colcap.engines.cores import CorePlan, confined
 from colcap.manifests import ClipReader
 from colcap.media.workers import MediaPool
 from colcap.runners import choices, preflight
-from colcap.runners.engine import EngineHandle, start_engine
+from colcap.runners.engine import EngineHandle, engine_cores, start_engine
 from colcap.runners.jobs import CaptionJob
 from colcap.runners.local import WINDOWS_IN_FLIGHT, LocalRunner, Steps
 from colcap.runners.plan import Plan
@@ -48,8 +48,7 @@ def make(plan: Plan, given: Given) -> None:
         return
     preflight.check_disk(plan)
     config = plan.config
-    here = plan.captioning and plan.jobs[0].config.captioning.engine == "vllm"
-    cores = plan_cores(num_engine_cores=config.runtime.engine_cores if here else 0)
+    cores = engine_cores(config, plan.jobs[0].config.captioning if plan.captioning else None)
     num_workers = config.runtime.media_workers or len(cores.media)
     progress = _progress(plan)
     with _engine(plan, given, cores) as handle, confined(cores.media), _pool(config, cores, num_workers) as pool:

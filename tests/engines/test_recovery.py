@@ -51,11 +51,18 @@ def test_an_engine_that_is_killed(tiny: ResolvedModel) -> None:
     engine.close()
 
 
-def test_an_engine_that_cannot_start_says_why(tiny: ResolvedModel) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"max_model_len": 10**9}, r"max_model_len \(1000000000\) is greater than"),
+        ({"no_such_option": 1}, "unexpected keyword argument 'no_such_option'"),
+    ],
+)
+def test_an_engine_that_cannot_start_says_why(tiny: ResolvedModel, wrong: dict[str, int], words: str) -> None:
     before = set(engine_processes())
 
-    with pytest.raises(EngineError, match="vLLM does not start"):
-        VllmEngine(tiny, engine_kwargs={"max_model_len": 10**9})
+    with pytest.raises(EngineError, match=f"vLLM does not start: .*{words}"):
+        VllmEngine(tiny, engine_kwargs=wrong)
 
     assert set(engine_processes()) <= before
 
