@@ -61,7 +61,7 @@ def test_an_engine_that_is_killed(tiny: ResolvedModel) -> None:
 def test_an_engine_that_cannot_start_says_why(tiny: ResolvedModel, wrong: dict[str, int], words: str) -> None:
     before = set(engine_processes())
 
-    with pytest.raises(EngineError, match=f"vLLM does not start: .*{words}"):
+    with pytest.raises(EngineError, match=f"(?s)vLLM does not start: .*{words}"):
         VllmEngine(tiny, engine_kwargs=wrong)
 
     assert set(engine_processes()) <= before
