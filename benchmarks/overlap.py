@@ -32,7 +32,7 @@ from colcap.manifests import ClipReader
 from colcap.models.tiny.synth import clip, random_scene
 from colcap.models.weights import resolve
 from colcap.runners import choices
-from colcap.runners.make import num_captioners
+from colcap.runners.make import feeding
 from colcap.steps.media import MediaStep, table_rows
 
 TINY = {"model_variant": "tiny"}
@@ -94,7 +94,7 @@ def engine_alone(batches: Sequence[pl.DataFrame], parameters: Mapping[str, Any],
     """Wall seconds of the captions, given straight to the engine."""
     config = parse(parameters)
     step = choices.caption_step(config, choices.resolve_model(config), engine)
-    with ThreadPoolExecutor(num_captioners(config)) as threads:
+    with ThreadPoolExecutor(feeding(config).captioners) as threads:
         return seconds(lambda: list(threads.map(step, batches)))
 
 

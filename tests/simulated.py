@@ -34,7 +34,7 @@ class Simulated:
 
     def captioning(self, **server: Any) -> dict[str, Any]:
         """Captioning parameters of a run that asks it."""
-        options = {"api_base": self.url, "video_as": "images", "max_concurrent_requests": 1024, **server}
+        options = {"api_base": self.url, "video_as": "images", **server}
         return {"engine": "openai", "model_variant": "simulated", "server": options}
 
 

@@ -70,6 +70,16 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
+class Feeding:
+    """How many windows the engine is given at once."""
+
+    captioners: int
+    """Batches under way: at least two, so that the tail of one overlaps the head of the next."""
+    batch_size: int
+    """Windows of a batch, at most."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Task:
     part: OpenPart
     step: MediaStep
@@ -90,13 +100,13 @@ class LocalRunner:
     """
 
     def __init__(
-        self, plan: Plan, steps: Steps, pool: Pool, progress: Progress, *, num_workers: int, captioners: int
+        self, plan: Plan, steps: Steps, pool: Pool, progress: Progress, *, num_workers: int, feeding: Feeding
     ) -> None:
         self.plan, self.steps, self.pool, self.progress = plan, steps, pool, progress
         self._tasks: queue.Queue[_Task | OpenPart | None] = queue.Queue()
         self._slots = threading.Semaphore(2 * num_workers)
         self._windows = ByteQueue[Sampled](max_bytes=plan.config.runtime.max_queue_bytes)
-        self._captioners = captioners
+        self._feeding = feeding
         self._engine_lock, self._commit_lock = threading.Lock(), threading.Lock()
         self._caption_steps: dict[str, Step] | None = None
         self._stop = threading.Event()
@@ -105,7 +115,11 @@ class LocalRunner:
 
     def run(self) -> None:
         """Do everything the plan says."""
-        stages = [self._feed, self._collect, *[self._caption] * (self._captioners if self.plan.captioning else 0)]
+        stages = [
+            self._feed,
+            self._collect,
+            *[self._caption] * (self._feeding.captioners if self.plan.captioning else 0),
+        ]
         threads = [
             threading.Thread(target=self._guard, args=(stage,), name=stage.__name__, daemon=True) for stage in stages
         ]
@@ -212,9 +226,8 @@ class LocalRunner:
     # ---- caption: windows -> rows
 
     def _caption(self) -> None:
-        batch_size = self.plan.config.captioning.caption_batch_size
         steps = self._engine()
-        while batch := self._windows.take(at_most=batch_size):
+        while batch := self._windows.take(at_most=self._feeding.batch_size):
             for caption_set, step in steps.items():
                 self._caption_set(caption_set, step, [item for item in batch if caption_set in item[1]])
             for part in {id(part): part for part, _, _ in batch}.values():

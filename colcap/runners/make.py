@@ -15,19 +15,22 @@ from rich.console import Console
 from colcap import media
 from colcap.config import Config
 from colcap.engines.base import Engine
-from colcap.engines.cores import CorePlan, confined
+from colcap.engines.cores import CorePlan, confined, visible_gpus
 from colcap.manifests import ClipReader
 from colcap.media.workers import MediaPool
 from colcap.runners import choices, preflight
 from colcap.runners.engine import EngineHandle, engine_cores, start_engine
 from colcap.runners.jobs import CaptionJob
-from colcap.runners.local import WINDOWS_IN_FLIGHT, LocalRunner, Steps
+from colcap.runners.local import WINDOWS_IN_FLIGHT, Feeding, LocalRunner, Steps
 from colcap.runners.plan import Plan
 from colcap.runners.progress import Progress, shown
 from colcap.runners.tasks import MediaSteps, Products, Step
 from colcap.steps.media import MediaStep, SourceWindowStep, WindowStep
 
 MEDIA_NICENESS: Final = 10
+
+SERVED_BATCH: Final = 4
+"""Windows given to a server at a time, at most: the smaller, the sooner the next ones follow; one costs a few ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,10 @@ def make(plan: Plan, given: Given) -> None:
             captions=partial(caption_steps, plan, handle),
             cancel=handle.close,
         )
-        captioners = num_captioners(config)
+        fed = feeding(plan.jobs[0].config if plan.jobs else config)
+        runner = LocalRunner(plan, steps, pool, progress, num_workers=num_workers, feeding=fed)
         with shown(progress, given.console):
-            LocalRunner(plan, steps, pool, progress, num_workers=num_workers, captioners=captioners).run()
+            runner.run()
 
 
 @contextmanager
@@ -128,9 +132,23 @@ def caption_steps(plan: Plan, handle: EngineHandle) -> dict[str, Step]:
     return {job.caption_set: choices.caption_step(job.config, job.model, engine) for job in plan.jobs}
 
 
-def num_captioners(config: Config) -> int:
-    """How many batches are in flight at once: at least two, so that the tail of one overlaps the head of the next."""
-    return max(2, min(8, -(-WINDOWS_IN_FLIGHT // config.captioning.caption_batch_size)))
+def feeding(config: Config) -> Feeding:
+    """How the engine is fed: with as many windows as keep it busy, since a batch is only done when its last one is.
+
+    For a server that answers C requests at once: twice that many windows, four at a time. Where answers differ in
+    length as captions do, none of its slots then waits for a window; with as many windows as slots, sixteen at a time,
+    they would for 60% of the time.
+
+    >>> feeding(Config.model_validate({"captioning": {"engine": "openai"}}))
+    Feeding(captioners=32, batch_size=4)
+    """
+    batch_size = config.captioning.caption_batch_size
+    if config.captioning.engine == "vllm":
+        engines = config.runtime.engines or max(1, len(visible_gpus()) // config.runtime.tensor_parallel_size)
+        return Feeding(engines * max(2, min(8, -(-WINDOWS_IN_FLIGHT // batch_size))), batch_size)
+    at_once = config.captioning.server.max_concurrent_requests
+    batch_size = min(batch_size, SERVED_BATCH, max(1, at_once // 8))
+    return Feeding(max(2, -(-2 * at_once // batch_size)), batch_size)
 
 
 def _progress(plan: Plan) -> Progress:
