@@ -24,6 +24,7 @@ from pydantic import (
 
 from colcap import json_schema
 from colcap.errors import ConfigError, printable
+from colcap.models.own import Models
 from colcap.sections import SECRET, PositiveFloat, Section
 from colcap.server import Server
 
@@ -38,7 +39,7 @@ class Captioning(Section):
     """vllm on this machine, or openai: any server with OpenAI's API, whose name for the model is model_variant."""
     server: Server = Server()
     model_variant: str = "qwen"
-    """qwen (= qwen2.5), tiny (the embedded model), a local folder, or a hub id."""
+    """qwen (= qwen2.5), qwen3, tiny (the embedded model), one of `models`, a local folder, or a hub id."""
     model_dir: str = "models/qwen"
     """Folder that holds the weights, downloaded into it if missing."""
     window_size: Annotated[int, Field(ge=4)] = 256
@@ -132,7 +133,7 @@ class Enhancement(Section):
     """vllm on this machine, or openai: any server with OpenAI's API, whose name for the model is model_variant."""
     server: Server = Server()
     model_variant: str = "qwen"
-    """qwen (= qwen2.5), qwen3, tiny (the embedded model), a local folder, or a hub id of a text model."""
+    """qwen (= qwen2.5), qwen3, tiny (the embedded model), one of `models`, a local folder, or a text model's hub id."""
     model_dir: str = "models/qwen"
     """Folder that holds the weights, downloaded into it if missing."""
     prompt_variant: Literal["default", "av-surveillance"] = "default"
@@ -208,6 +209,8 @@ class Config(Section):
     """Name under which captions are kept."""
     captions: tuple[CaptionSet, ...] = Field(default=(), strict=False)
     """Several caption sets over one decode, each a `[[captions]]` table; `caption_set` is then unused."""
+    models: Models = Field(default_factory=dict)
+    """Models of your own, each a `[models.NAME]` table."""
     captioning: Captioning = Captioning()
     preview: Preview = Preview()
     enhancement: Enhancement = Enhancement()
@@ -273,9 +276,10 @@ def _explain(source: str, detail: Any) -> str:
 def _known(path: tuple[str | int, ...]) -> list[str]:
     model: type[BaseModel] = Config
     for step in path:
-        if isinstance(step, str):  # a number is a place in a list, whose entries are all of one kind
-            annotation = model.model_fields[step].annotation
-            model = next(kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
+        if step in model.model_fields:  # else a place in a list or a name in a table: their entries are all of one kind
+            annotation = model.model_fields[str(step)].annotation
+            kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+            model = next((kind for kind in kinds if issubclass(kind, BaseModel)), model)
     return list(model.model_fields)
 
 

@@ -86,6 +86,8 @@ def read_json(file: Path) -> dict[str, Any]:
 def download(model: str, revision: str | None, folder: Path, *, allowed: bool) -> None:
     """Download a model into a folder; processes that want the same one wait for each other.
 
+    A connection that breaks is taken up where it was, and a later try keeps the files that are whole.
+
     Raises
     ------
     WeightsError : not allowed or not possible; says where it looked and what to do.

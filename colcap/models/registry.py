@@ -38,16 +38,16 @@ NO_FRAMES: Final = Budget(factor=1, min_pixels=0, max_pixels=0, total_pixels=0)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One model and the revision of its weights that colcap was made with."""
+    """One model, by what must be known before its weights are here; built in, or a user's own `[models.NAME]`."""
 
     id: str
-    """`organisation/name` on the Hugging Face hub."""
-    revision: str
-    """A commit, so that tomorrow's download is today's model."""
-    family: Family
-    """The architecture, as `model_type` in its config names it; `text` for a language model."""
-    budget: Budget
-    """How large it sees frames."""
+    """`organisation/name` on the Hugging Face hub; a user's own may be a folder."""
+    revision: str | None
+    """A commit, so that tomorrow's download is today's model; None takes what is there."""
+    family: Family | None
+    """The architecture, as `model_type` in its config names it; `text` for a language model; None: as that says."""
+    budget: Budget | None
+    """How large it sees frames; None: as its video processor's settings say."""
 
 
 _QWEN2_5_VL: Final = Variant("Qwen/Qwen2.5-VL-7B-Instruct", "cc59489", "qwen2_5_vl", qwen_budget(28))

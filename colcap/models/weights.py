@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from colcap.errors import WeightsError
 from colcap.models import files
-from colcap.models.registry import NO_FRAMES, TINY, VARIANTS, Budget, Family, Kind, qwen_budget
+from colcap.models.registry import NO_FRAMES, TINY, VARIANTS, Budget, Family, Kind, Variant, qwen_budget
 
 HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 REVISION: Final = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -43,26 +45,29 @@ class ResolvedModel:
     """The embedded model."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A model on the hub."""
-
-    id: str
-    revision: str | None
-    budget: Budget | None
+NO_OTHERS: Final[Mapping[str, Variant]] = MappingProxyType({})
 
 
-def resolve(variant: str, *, model_dir: Path, kind: Kind = "vision", allow_download: bool = True) -> ResolvedModel:
+def resolve(
+    variant: str,
+    *,
+    model_dir: Path,
+    kind: Kind = "vision",
+    allow_download: bool = True,
+    own: Mapping[str, Variant] = NO_OTHERS,
+) -> ResolvedModel:
     """Find a model's weights, downloading them once per machine where they are missing.
 
     Looked for in this order: `tiny`, the embedded model; a local folder; `model_dir/<id>`; the hub.
 
     Parameters
     ----------
-    variant : a name of registry.VARIANTS, `tiny`, a local folder, or a hub id as `organisation/name[@revision]`.
+    variant : a name of registry.VARIANTS or of `own`, `tiny`, a local folder, or a hub id as
+        `organisation/name[@revision]`.
     model_dir : folder that holds downloaded weights.
     kind : `vision` for a model that captions frames, `text` for one that rewrites captions.
     allow_download : False never touches the network.
+    own : models that the user has named.
 
     Raises
     ------
@@ -76,22 +81,24 @@ def resolve(variant: str, *, model_dir: Path, kind: Kind = "vision", allow_downl
     if variant == TINY:
         folder = Path(str(resources.files("colcap.models.tiny") / "checkpoint"))
         return _resolved(folder, id="colcap/tiny", revision=_content_hash(folder), kind=kind, is_tiny=True)
-    if Path(variant).is_dir() and variant not in VARIANTS[kind]:
-        folder = Path(variant).resolve()
-        return _resolved(folder, id=folder.name, revision=_content_hash(folder), kind=kind)
-    wanted = _wanted(variant, kind)
+    wanted = find(variant, kind=kind, own=own)
+    if variant not in VARIANTS[kind] and Path(wanted.id).is_dir():
+        folder = Path(wanted.id).resolve()
+        return _resolved(folder, id=folder.name, revision=_content_hash(folder), kind=kind, wanted=wanted)
+    _check_hub_id(wanted, variant)
     folder = model_dir / wanted.id
     if files.problem(folder):
         files.download(wanted.id, wanted.revision, folder, allowed=allow_download)
-    return _resolved(folder, id=wanted.id, revision=_known_revision(wanted, folder), kind=kind, budget=wanted.budget)
+    return _resolved(folder, id=wanted.id, revision=_known_revision(wanted, folder), kind=kind, wanted=wanted)
 
 
-def served(variant: str, *, kind: Kind = "vision") -> ResolvedModel:
+def served(variant: str, *, kind: Kind = "vision", own: Mapping[str, Variant] = NO_OTHERS) -> ResolvedModel:
     """A model whose weights are a server's business; only its name and how large it sees frames matter here.
 
     Parameters
     ----------
-    variant : a name of registry.VARIANTS, `tiny`, or the server's name for the model.
+    variant : a name of registry.VARIANTS or of `own`, `tiny`, or the server's name for the model.
+    own : models that the user has named.
 
     Examples
     --------
@@ -101,9 +108,9 @@ def served(variant: str, *, kind: Kind = "vision") -> ResolvedModel:
     if variant == TINY:
         return resolve(variant, model_dir=Path(), kind=kind)
     by_id = {known.id: known for known in VARIANTS[kind].values()}
-    known = VARIANTS[kind].get(variant) or by_id.get(variant)
-    usual = NO_FRAMES if kind == "text" else qwen_budget(28)
-    family, b = (known.family, known.budget) if known else ("text" if kind == "text" else "qwen2_5_vl", usual)
+    known = VARIANTS[kind].get(variant) or own.get(variant) or by_id.get(variant)
+    family = (known and known.family) or ("text" if kind == "text" else "qwen2_5_vl")
+    b = (known and known.budget) or (NO_FRAMES if kind == "text" else qwen_budget(32 if family == "qwen3_vl" else 28))
     return ResolvedModel(
         known.id if known else variant,
         known.revision if known else None,
@@ -117,20 +124,40 @@ def served(variant: str, *, kind: Kind = "vision") -> ResolvedModel:
     )
 
 
-def _wanted(variant: str, kind: Kind) -> _Wanted:
-    known = VARIANTS[kind].get(variant)
+def find(variant: str, *, kind: Kind = "vision", own: Mapping[str, Variant] = NO_OTHERS) -> Variant:
+    """What is known of a model by its name alone; of a folder or a hub id that is nothing but itself.
+
+    Raises
+    ------
+    WeightsError : it is neither a name, nor a folder, nor a hub id.
+
+    Examples
+    --------
+    >>> find("qwen3").id, find("some/model@main").revision
+    ('Qwen/Qwen3-VL-8B-Instruct', 'main')
+    """
+    known = VARIANTS[kind].get(variant) or own.get(variant)
     if known:
-        return _Wanted(known.id, known.revision, known.budget)
+        return known
+    if Path(variant).is_dir():
+        return Variant(variant, None, None, None)
     hub_id, _, revision = variant.partition("@")
     if not HUB_ID.fullmatch(hub_id) or (revision and not REVISION.fullmatch(revision)):
         raise WeightsError(
             f"no model {variant!r}: it is neither a folder that exists, nor a hub id (organisation/name[@revision]), "
-            f"nor one of {', '.join([*VARIANTS[kind], TINY])}"
+            f"nor one of {', '.join([*VARIANTS[kind], *own, TINY])}"
         )
-    return _Wanted(hub_id, revision or None, None)
+    return Variant(hub_id, revision or None, None, None)
 
 
-def _known_revision(wanted: _Wanted, folder: Path) -> str | None:
+def _check_hub_id(wanted: Variant, variant: str) -> None:
+    if not HUB_ID.fullmatch(wanted.id):
+        raise WeightsError(
+            f"models.{variant}: id {wanted.id!r} is neither a folder that exists nor a hub id (organisation/name)"
+        )
+
+
+def _known_revision(wanted: Variant, folder: Path) -> str | None:
     """The commit a downloaded folder is of; a folder that was copied here by hand is taken at its word."""
     there = files.downloaded_revision(folder)
     if wanted.revision and there and re.fullmatch(r"[0-9a-f]{40}", there) and not _same(there, wanted.revision):
@@ -147,14 +174,18 @@ def _same(commit: str, revision: str) -> bool:
 
 
 def _resolved(
-    folder: Path, *, id: str, revision: str | None, kind: Kind, budget: Budget | None = None, is_tiny: bool = False
+    folder: Path, *, id: str, revision: str | None, kind: Kind, wanted: Variant | None = None, is_tiny: bool = False
 ) -> ResolvedModel:
     trouble = files.problem(folder)
     if trouble:
         raise WeightsError(f"{folder}: {trouble}")
     config = files.read_json(folder / "config.json")
     family = _family(folder, config, kind)
-    b = budget or (NO_FRAMES if family == "text" else _budget(folder, config))
+    if wanted and wanted.family and kind == "vision" and wanted.family != family:
+        raise WeightsError(
+            f"{folder}: config.json says model_type {family!r}, but the model is named as {wanted.family!r}"
+        )
+    b = (wanted and wanted.budget) or (NO_FRAMES if family == "text" else _budget(folder, config))
     return ResolvedModel(id, revision, folder, family, b.factor, b.min_pixels, b.max_pixels, b.total_pixels, is_tiny)
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from colcap import media, prompts
 from colcap.config import Captioning, Config, Enhancement, fingerprint
 from colcap.engines.base import Engine, Sampling
+from colcap.models.own import variants
 from colcap.models.weights import ResolvedModel, resolve, served
 from colcap.runners.context import Context, context_of, counter_of
 from colcap.steps.captions import CaptionStep
@@ -21,20 +22,22 @@ FRAME_CHOICES: Final = ("sampling_fps", "factor", "min_pixels", "max_pixels", "t
 """Of a SampleSpec, what a user chooses; the context's room is the engine's, and its effect is in each row's warning."""
 
 
-def resolve_model(config: Config) -> ResolvedModel:
+def resolve_model(config: Config, *, allow_download: bool = True) -> ResolvedModel:
     """The caption model's weights; raises WeightsError where they are missing."""
     c = config.captioning
+    own = variants(config.models, "vision")
     if c.engine == "openai":
-        return served(c.model_variant)
-    return resolve(c.model_variant, model_dir=Path(c.model_dir))
+        return served(c.model_variant, own=own)
+    return resolve(c.model_variant, model_dir=Path(c.model_dir), allow_download=allow_download, own=own)
 
 
 def resolve_text_model(config: Config) -> ResolvedModel:
     """The enhancement model's weights; raises WeightsError where they are missing."""
     e = config.enhancement
+    own = variants(config.models, "text")
     if e.engine == "openai":
-        return served(e.model_variant, kind="text")
-    return resolve(e.model_variant, model_dir=Path(e.model_dir), kind="text")
+        return served(e.model_variant, kind="text", own=own)
+    return resolve(e.model_variant, model_dir=Path(e.model_dir), kind="text", own=own)
 
 
 def caption_prompt(config: Config) -> tuple[str, str]:

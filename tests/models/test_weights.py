@@ -40,11 +40,14 @@ def test_the_embedded_model() -> None:
 @pytest.mark.parametrize("name", list(VARIANTS["vision"]))
 def test_a_variant_is_taken_from_model_dir(tmp_path: Path, name: str) -> None:
     variant = VARIANTS["vision"][name]
-    copy(tmp_path / variant.id)
+    folder = copy(tmp_path / variant.id)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": variant.family}))
 
     result = resolve(name, model_dir=tmp_path, allow_download=False)
 
     assert (result.id, result.revision, result.path) == (variant.id, variant.revision, tmp_path / variant.id)
+    assert variant.budget is not None
     assert (result.factor, result.max_pixels) == (variant.budget.factor, variant.budget.max_pixels)
 
 
