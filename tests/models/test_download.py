@@ -83,7 +83,8 @@ class Hub(BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", COMMIT)
         self.end_headers()
         if self.command == "GET":
-            self.asked.append(f"{self._name} from {start}")
+            if self._name in FILES:
+                self.asked.append(f"{self._name} from {start}")
             self.wfile.write(body[start : 12 << 20] if self._breaks_off() else body[start:])
 
     def _breaks_off(self) -> bool:
