@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from colcap.errors import ColcapError
 
 if TYPE_CHECKING:
-    from colcap.api import Run, caption, connect, enhance, manifest, open, preview, run
+    from colcap.api import Run, caption, connect, enhance, explain, manifest, open, preview, run
     from colcap.config import Config
     from colcap.lazy import captions, previews, windows
 
@@ -25,6 +25,7 @@ __all__ = [
     "captions",
     "connect",
     "enhance",
+    "explain",
     "manifest",
     "open",
     "preview",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from colcap.engines.base import Engine
+    from colcap.runners.explanation import Explanation
 
 
 def run(
@@ -75,10 +76,10 @@ def _path(path: str | os.PathLike[str] | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _configuration(config: Any, parameters: Mapping[str, Any], folder: Path) -> Config:
+def _configuration(config: Any, parameters: Mapping[str, Any], folder: Path | None) -> Config:
     from colcap.runners.runfile import RUN_FILE, saved_config
 
-    if config is None and not parameters and (folder / RUN_FILE).exists():
+    if config is None and not parameters and folder and (folder / RUN_FILE).exists():
         return saved_config(folder)
     if isinstance(config, Config):
         return parse(merge(config.model_dump(exclude_unset=True), parameters))
@@ -264,6 +265,46 @@ def preview(
     opened = open(run)
     preview_again(opened.path, Given(root=_path(root), console=console), where=where, parameters=parameters)
     return opened
+
+
+def explain(
+    manifest: str | os.PathLike[str],
+    *,
+    config: str | os.PathLike[str] | Config | None = None,
+    root: str | os.PathLike[str] | None = None,
+    limit: int | None = None,
+    sample: int = 1000,
+    calibrate: bool = True,
+    console: Console | None = None,
+    engine: Engine | None = None,
+    **parameters: Any,
+) -> Explanation:
+    """Say what a run of a manifest would make, write and take. Nothing is written; print the result to read it.
+
+    Parameters
+    ----------
+    manifest, config, root, limit, console, engine, parameters : as for `run`.
+    sample : look at so many clips at most, evenly spread, and extrapolate.
+    calibrate : time media work and the engine on a few clips; without, hours are not known.
+
+    Raises
+    ------
+    ColcapError : as `run` would; weights that are only missing are a note instead.
+    """
+    from colcap.runners.explain import explain as look
+
+    chosen = _configuration(config, parameters, None)
+    folder = None if root is None else Path(root)
+    return look(
+        Path(manifest),
+        chosen,
+        root=folder,
+        limit=limit,
+        sample=sample,
+        calibrate=calibrate,
+        console=console,
+        engine=engine,
+    )
 
 
 def enhance(

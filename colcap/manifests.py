@@ -95,22 +95,35 @@ def freeze(manifest: Path, target: Path, *, clips_per_part: int, limit: int | No
     ------
     ManifestError : not Parquet, no rows, no `uri` or `mp4`, repeated or overlong ids, reserved column names.
     """
-    source = open_parquet(manifest)
-    _check_columns(source.schema_arrow, manifest)
-    ids: set[str] = set()
+    num_clips = 0
     temp = target.parent / f".{target.name}.{os.getpid()}.tmp"
     try:
-        with pq.ParquetWriter(temp, _frozen_schema(source.schema_arrow)) as writer:
-            for row, frame in _numbered_batches(source, limit):
-                frozen = _freeze_rows(frame, row, manifest, clips_per_part)
-                _add_ids(ids, frozen["clip_id"], manifest)
-                writer.write_table(frozen.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(writer.schema))
-        if not ids:
-            raise ManifestError(f"{manifest}: has no rows")
+        with pq.ParquetWriter(temp, _frozen_schema(open_parquet(manifest).schema_arrow)) as writer:
+            for rows in checked_rows(manifest, clips_per_part=clips_per_part, limit=limit):
+                writer.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(writer.schema))
+                num_clips += rows.height
         os.replace(temp, target)
     finally:
         temp.unlink(missing_ok=True)
-    return len(ids)
+    return num_clips
+
+
+def checked_rows(manifest: Path, *, clips_per_part: int, limit: int | None = None) -> Iterator[pl.DataFrame]:
+    """A manifest's rows as `freeze` keeps them, in batches.
+
+    Raises
+    ------
+    ManifestError : see `freeze`; some only after the rows before.
+    """
+    source = open_parquet(manifest)
+    _check_columns(source.schema_arrow, manifest)
+    ids: set[str] = set()
+    for row, frame in _numbered_batches(source, limit):
+        frozen = _freeze_rows(frame, row, manifest, clips_per_part)
+        _add_ids(ids, frozen["clip_id"], manifest)
+        yield frozen
+    if not ids:
+        raise ManifestError(f"{manifest}: has no rows")
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:

@@ -146,6 +146,24 @@ ENHANCED: Final = pl.Schema(
     }
 )
 
+SURVEY: Final = pl.Schema(
+    {
+        "clip_id": pl.String,
+        "num_bytes": pl.Int64,
+        "num_frames": pl.Int64,
+        "duration_s": pl.Float64,
+        "width": pl.Int32,
+        "height": pl.Int32,
+        "sampled_frames": pl.Int32,
+        "vision_tokens": pl.Int64,
+        "prompt_tokens": pl.Int64,
+        "warning": pl.String,
+        **STATUS,
+    }
+)
+"""What `explain` finds out: a row a window, or a row that says why a clip has none. `num_bytes` is the window's share
+of its source; the status of a window is its caption's, as far as it shows in advance. Never stored."""
+
 TABLES: Final = {
     "clips": CLIPS,
     "windows": WINDOWS,

@@ -7,7 +7,7 @@ import sys
 import click
 from rich.markup import escape
 
-from colcap.cli import asking, making
+from colcap.cli import asking, explaining, making
 from colcap.cli.shared import err
 from colcap.errors import ColcapError, printable
 
@@ -28,7 +28,7 @@ def cli() -> None:
     """
 
 
-for _verbs in (making.VERBS, asking.VERBS):
+for _verbs in (explaining.VERBS, making.VERBS, asking.VERBS):
     for _verb in _verbs:
         cli.add_command(_verb)
 

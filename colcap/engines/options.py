@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 from colcap.config import PreprocessDtype
 from colcap.engines.pixels import in_floats
 from colcap.errors import ConfigError
+from colcap.models.files import read_json
 from colcap.models.weights import ResolvedModel
 
 MAX_MODEL_LEN: Final = 32768
@@ -89,14 +89,15 @@ def engine_args(
 def context_length(model: ResolvedModel, overrides: Mapping[str, Any]) -> int | None:
     """Tokens of one request, answer included; None where `overrides` leave it to vLLM.
 
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from colcap.models.weights import resolve
-    >>> tiny = resolve("tiny", model_dir=Path("models"))
-    >>> context_length(tiny, {}), context_length(tiny, {"max_model_len": 2048}), context_length(
-    ...     tiny, {"max_model_len": "auto"})
-    (8192, 2048, None)
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from colcap.models.files import read_json
+    from colcap.models.weights import resolve
+        >>> tiny = resolve("tiny", model_dir=Path("models"))
+        >>> context_length(tiny, {}), context_length(tiny, {"max_model_len": 2048}), context_length(
+        ...     tiny, {"max_model_len": "auto"})
+        (8192, 2048, None)
     """
     length = overrides.get("max_model_len", _longest(_text_config(model)))
     return length if isinstance(length, int) and length > 0 else None
@@ -157,7 +158,7 @@ def _pooled_args(*, lend: bool) -> dict[str, Any]:
 
 def _text_config(model: ResolvedModel) -> dict[str, Any]:
     """The language model's part of config.json; older configs have it at the top level."""
-    config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
+    config = read_json(model.path / "config.json")
     return dict(config.get("text_config", config))
 
 

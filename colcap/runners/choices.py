@@ -13,7 +13,7 @@ from colcap import media, prompts
 from colcap.config import Captioning, Config, Enhancement, fingerprint
 from colcap.engines.base import Engine, Sampling
 from colcap.models.own import variants
-from colcap.models.weights import ResolvedModel, resolve, served
+from colcap.models.weights import ResolvedModel, find, resolve, served
 from colcap.runners.context import Context, context_of, counter_of
 from colcap.steps.captions import CaptionStep
 from colcap.steps.enhance import EnhanceStep
@@ -29,6 +29,22 @@ def resolve_model(config: Config, *, allow_download: bool = True) -> ResolvedMod
     if c.engine == "openai":
         return served(c.model_variant, own=own)
     return resolve(c.model_variant, model_dir=Path(c.model_dir), allow_download=allow_download, own=own)
+
+
+def expected_model(config: Config) -> ResolvedModel | None:
+    """What is known of the caption model though its weights are not here; None where that is too little.
+
+    Raises
+    ------
+    WeightsError : no such model.
+    """
+    c = config.captioning
+    known = find(c.model_variant, own=variants(config.models, "vision"))
+    if known.budget is None or known.family is None:
+        return None
+    b, folder = known.budget, Path(c.model_dir) / known.id
+    pixels = (b.factor, b.min_pixels, b.max_pixels, b.total_pixels)
+    return ResolvedModel(known.id, known.revision, folder, known.family, *pixels, is_tiny=False)
 
 
 def resolve_text_model(config: Config) -> ResolvedModel:

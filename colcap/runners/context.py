@@ -48,4 +48,4 @@ def context_of(config: Config, model: ResolvedModel, stage2_prompt: str | None) 
 @lru_cache(maxsize=8)
 def counter_of(folder: Path) -> PromptCounter:
     """The counter of a model's folder, made once: a tokenizer takes half a second to load."""
-    return PromptCounter(folder)
+    return PromptCounter(None if folder == Path() else folder)  # a server's model has no folder here

@@ -1,0 +1,63 @@
+"""The verb that looks ahead."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from colcap.cli.shared import ctrl_c, err, out
+from colcap.errors import printable
+from colcap.flags import SectionedCommand, parameter_flags, parameters
+
+
+@click.command(cls=SectionedCommand)
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("--config", type=click.Path(path_type=Path), help="TOML with the same parameters; flags win over it.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take only the first N clips of the manifest.")
+@click.option("--root", type=click.Path(path_type=Path), help="Refuse clips outside this folder.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Look at N clips at most, evenly spread, and extrapolate.",
+)
+@click.option("--calibrate/--no-calibrate", default=True, help="Time media work and the engine on a few clips.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@parameter_flags
+def explain(
+    manifest: Path,
+    config: Path | None,
+    limit: int | None,
+    root: Path | None,
+    sample: int,
+    calibrate: bool,
+    form: str,
+    **flags: Any,
+) -> None:
+    """Say what `colcap run` with the same flags would make of MANIFEST, write and take. Nothing is written.
+
+    Windows, frames, tokens, rows that would be shrunk or over the context, clips that cannot be read, bytes, and hours
+    estimated from a few clips that are tried on this machine.
+    """
+    from colcap import api
+
+    given = parameters(flags)
+    with ctrl_c():
+        found = api.explain(
+            manifest,
+            config=config,
+            limit=limit,
+            root=root,
+            sample=sample,
+            calibrate=calibrate,
+            console=err if err.is_terminal else None,
+            **given,
+        )
+    out.print(json.dumps(found.to_dict(), indent=2) if form == "json" else printable(str(found)), markup=False)
+
+
+VERBS: Final = (explain,)
