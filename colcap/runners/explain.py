@@ -134,7 +134,7 @@ def _explanation(
         examples=_examples(found.rows),
         windows=num_windows,
         source_frames=frames,
-        source_hours=count(windows["duration_s"].sum() * 1000) / 3.6e6,
+        source_hours=float(windows["duration_s"].sum()) * found.factor / 3600,
         sampled_frames=count(windows["sampled_frames"].sum()) if knows else None,
         vision_tokens=vision if knows else None,
         vision_histogram=_histogram(windows["vision_tokens"].drop_nulls(), found),

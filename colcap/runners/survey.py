@@ -108,7 +108,12 @@ class Surveyed:
 
     def scaled(self, value: Any) -> int:
         """A count of the clips looked at, for all clips."""
-        return round(float(value or 0) * self.clips / max(1, self.probed))
+        return round(float(value or 0) * self.factor)
+
+    @property
+    def factor(self) -> float:
+        """Clips that each clip looked at stands for."""
+        return self.clips / max(1, self.probed)
 
 
 def survey(
