@@ -110,7 +110,7 @@ def try_captions(
         return None
     if engine is not None:
         return _timed_captions(config, model, engine, good, None)
-    check_engine(fp8=config.captioning.fp8)
+    check_engine(config.captioning)
     started = time.perf_counter()
     own = start_engine(config, model, cores)
     try:

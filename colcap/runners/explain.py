@@ -18,6 +18,7 @@ from colcap.manifests import ClipReader
 from colcap.media.workers import MediaPool
 from colcap.runners import choices
 from colcap.runners.calibrate import CaptionTrial, MediaTrial, try_captions, try_media
+from colcap.runners.engine import engine_cores
 from colcap.runners.explanation import Bin, Calibration, Explanation
 from colcap.runners.survey import CaptionPlan, Surveyed, survey
 from colcap.steps.media import MediaStep
@@ -57,7 +58,7 @@ def explain(
     ManifestError, ConfigError, WeightsError : as a run would; weights that are only missing are a note instead.
     """
     caption = CaptionPlan.of(config)
-    cores = plan_cores(num_engine_cores=config.runtime.engine_cores if caption.sets else 0)
+    cores = engine_cores(config, caption.sets[0].captioning if caption.sets else None)
     reader = ClipReader(root=root, max_bytes=config.limits.max_bytes)
     with _pool(config, plan_cores(num_engine_cores=0)) as pool:
         found = survey(manifest, config, caption, reader, pool, limit=limit, sample=sample, console=console)
