@@ -26,7 +26,14 @@ from colcap.flags import SectionedCommand, parameter_flags, parameters
     help="Look at N clips at most, evenly spread, and extrapolate.",
 )
 @click.option("--calibrate/--no-calibrate", default=True, help="Time media work and the engine on a few clips.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
+)
 @parameter_flags
 def explain(
     manifest: Path,
