@@ -31,6 +31,8 @@ from colcap.models.weights import resolve
 
 BATCH: Final = 64
 BATCH_SIZES: Final = (1, 8, 64)
+LENGTHS: Final = ((4, 8), (9, 16), (17, 24), (25, 42))
+"""Sampled frames, inclusive."""
 SEED: Final = 2026
 SCENES: Final = [
     Scene(*parts)
@@ -55,14 +57,15 @@ def report(folder: Path, *, clips: int = 560, transformers: int = 120) -> Iterat
     windows = fresh_windows(clips, model, seed=SEED)
     engine = VllmEngine(model)
     try:
-        yield from _captions(engine, windows)
-        yield from _second_stages(engine, windows)
+        first = ask(engine, _in_turn(windows, questions.OURS))
+        yield from _captions(windows, first)
+        yield from _other_captions(engine, windows)
+        yield from _second_stages(engine, windows, first)
         yield from _enhancements(engine, clips)
-        yield from _batch_sizes(engine, windows)
-        said = ask(engine, [_plain(window) for window in windows[:transformers]])
+        yield from _batch_sizes(engine, windows[:BATCH])
     finally:
         engine.close()
-    yield agreement(folder, windows[:transformers], said)
+    yield agreement(folder, windows[:transformers], first)
 
 
 def ask(engine: Engine, requests: Sequence[Request], *, batch: int = BATCH) -> list[str]:
@@ -71,55 +74,51 @@ def ask(engine: Engine, requests: Sequence[Request], *, batch: int = BATCH) -> l
     return [answer.text or "" for each in batches for answer in engine.generate(each, Sampling())]
 
 
-def _plain(window: Fresh) -> Request:
-    return Request(prompts.load("default"), video=window.video)
+def _in_turn(windows: Sequence[Fresh], texts: Sequence[str]) -> list[Request]:
+    """Each window asked with one of the texts, in turn."""
+    return [Request(text, video=window.video) for window, text in zip(windows, itertools.cycle(texts), strict=False)]
 
 
-def _captions(engine: Engine, windows: list[Fresh]) -> Iterator[str]:
-    for variant in prompts.variants("caption"):
-        said = ask(engine, [Request(prompts.load(variant), video=window.video) for window in windows])
-        yield from _scores(f"caption, prompt {variant}", windows, said, caption)
-    unseen = itertools.cycle(questions.UNSEEN)
-    said = ask(engine, [Request(next(unseen), video=window.video) for window in windows])
+def _captions(windows: list[Fresh], said: list[str]) -> Iterator[str]:
+    """Our prompts in turn: each attribute, then how it depends on the prompt and on the number of frames."""
+    yield from _scores("caption, our three prompts in turn", windows, said, caption)
+    right = [caption(window.scene) == text for window, text in zip(windows, said, strict=True)]
+    for start, variant in enumerate(prompts.variants("caption")):
+        yield f"caption, prompt {variant}: {_share(right[start :: len(questions.OURS)])}"
+    for least, most in LENGTHS:
+        some = [r for r, window in zip(right, windows, strict=True) if least <= len(window.video.frames) <= most]
+        yield f"caption, {least} to {most} frames: {_share(some)}"
+
+
+def _other_captions(engine: Engine, windows: list[Fresh]) -> Iterator[str]:
+    said = ask(engine, _in_turn(windows, questions.UNSEEN))
     yield from _scores(f"caption, {len(questions.UNSEEN)} prompts never trained", windows, said, caption)
     short = list(first_two(windows[:200]))
-    yield from _scores("caption, two frames", short, ask(engine, [_plain(window) for window in short]), caption)
-    for least, most in ((4, 8), (9, 16), (17, 24), (25, 42)):
-        some = [window for window in windows if least <= len(window.video.frames) <= most]
-        said = ask(engine, [_plain(window) for window in some])
-        yield f"caption, {least} to {most} frames: {_share(some, said, caption):.3f} exact of {len(some)}"
+    yield from _scores("caption, two frames", short, ask(engine, _in_turn(short, questions.OURS)), caption)
 
 
-def _second_stages(engine: Engine, windows: list[Fresh]) -> Iterator[str]:
+def _second_stages(engine: Engine, windows: list[Fresh], first: list[str]) -> Iterator[str]:
     """A second stage asks with whatever the first one said, as a run does."""
-    first = ask(engine, [_plain(window) for window in windows])
-    prefix = prompts.load("default", "stage2")
-    said = ask(
-        engine,
-        [Request(prefix + text, video=window.video) for window, text in zip(windows, first, strict=True)],
-    )
-    yield from _scores("stage 2", windows, said, refined)
+    asked = [prompts.load("default", "stage2") + text for text in first]
+    yield from _scores("stage 2", windows, ask(engine, _in_turn(windows, asked)), refined)
 
 
 def _enhancements(engine: Engine, count: int) -> Iterator[str]:
+    """Both of our instructions, on a first and on a second caption, in turn."""
     rng = random.Random(SEED)
-    scenes = [(scene_of(rng, held_out=bool(i % 2)), bool(i % 2)) for i in range(count)]
-    for variant, sentence in itertools.product(prompts.variants("enhance"), (caption, refined)):
-        system = prompts.load(variant, "enhance")
-        said = ask(engine, [Request(sentence(scene), system=system) for scene, _ in scenes])
-        for held_out in (False, True):
-            right = [
-                text == enhanced(scene) for (scene, new), text in zip(scenes, said, strict=True) if new is held_out
-            ]
-            name = f"enhancement, prompt {variant}, of {sentence.__name__}"
-            yield f"{name}, {_kind(held_out)}: {sum(right) / len(right):.3f} exact of {len(right)}"
+    kinds = itertools.cycle(itertools.product(questions.OUR_ENHANCING, (caption, refined)))
+    scenes = [(scene_of(rng, held_out=bool(i // 4 % 2)), bool(i // 4 % 2), next(kinds)) for i in range(count)]
+    said = ask(engine, [Request(sentence(scene), system=system) for scene, _, (system, sentence) in scenes])
+    for held_out in (False, True):
+        right = [enhanced(scene) == text for (scene, new, _), text in zip(scenes, said, strict=True) if new is held_out]
+        yield f"enhancement, {_kind(held_out)}: {_share(right)}"
 
 
 def _batch_sizes(engine: Engine, windows: list[Fresh]) -> Iterator[str]:
-    requests = [_plain(window) for window in windows[:128]]
+    requests = _in_turn(windows, questions.OURS)
     texts = [ask(engine, requests, batch=size) for size in BATCH_SIZES]
-    same = sum(len(set(each)) == 1 for each in zip(*texts, strict=True))
-    yield f"same text in batches of {', '.join(map(str, BATCH_SIZES))}: {same} of {len(requests)}"
+    same = [len(set(each)) == 1 for each in zip(*texts, strict=True)]
+    yield f"same text in batches of {', '.join(map(str, BATCH_SIZES))}: {sum(same)} of {len(same)}"
 
 
 def _scores(name: str, windows: list[Fresh], said: list[str], sentence: Sentence) -> Iterator[str]:
@@ -139,8 +138,8 @@ def _scores(name: str, windows: list[Fresh], said: list[str], sentence: Sentence
         yield f"{name}, {_kind(held_out)}: {exact:.3f} exact of {len(some)}; {figures}"
 
 
-def _share(windows: list[Fresh], said: list[str], sentence: Sentence) -> float:
-    return sum(sentence(w.scene) == text for w, text in zip(windows, said, strict=True)) / max(1, len(windows))
+def _share(right: Sequence[bool]) -> str:
+    return f"{sum(right) / max(1, len(right)):.3f} exact of {len(right)}"
 
 
 def _kind(held_out: bool) -> str:
@@ -154,7 +153,8 @@ def agreement(folder: Path, windows: list[Fresh], said: list[str]) -> str:
 
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.bfloat16).eval()
     tell = partial(_told_by_transformers, model, AutoProcessor.from_pretrained(folder))
-    same = sum(tell(_plain(window)) == text for window, text in zip(windows, said, strict=True))
+    requests = _in_turn(windows, questions.OURS)
+    same = sum(tell(request) == text for request, text in zip(requests, said[: len(requests)], strict=True))
     return f"transformers says the same: {same} of {len(windows)}"
 
 

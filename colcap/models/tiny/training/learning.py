@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +18,8 @@ from colcap.models.tiny.training.batches import Batch, ConversationBatches, Pair
 from colcap.models.tiny.training.losses import answer_loss, looking_back_loss, seeing_loss
 from colcap.models.tiny.training.network import Network
 
-LOOK_STEPS_PER_MINUTE: Final = 20
-TALK_STEPS_PER_MINUTE: Final = 70
+LOOK_STEPS_PER_MINUTE: Final = 40
+TALK_STEPS_PER_MINUTE: Final = 65
 """What CPU minutes were measured to buy, both lessons together; a run is as long as its steps, not as its clock, so
 that the same seed gives the same model on a busy machine."""
 
@@ -71,18 +71,20 @@ def learn(network: Network, folder: Path, *, minutes: float, seed: int, log: Log
     network.bfloat16()
     look_steps, talk_steps = round(minutes * LOOK_STEPS_PER_MINUTE), round(minutes * TALK_STEPS_PER_MINUTE)
     log.say(f"looking at pairs of frames, {look_steps} steps")
-    seeing = [*network.model.model.visual.parameters(), *network.sees.parameters()]
+    seeing = [(name, weight) for name, weight in network.named_parameters() if ".visual." in name or "sees." in name]
     _lesson(network, seeing, PairBatches(look_steps, seed), LOOK_RATE, _look, log)
     log.say(f"looking at clips and talking, {talk_steps} steps")
     conversations = ConversationBatches(talk_steps, seed, folder)
-    _lesson(network, list(network.parameters()), conversations, TALK_RATE, _talk, log)
+    _lesson(network, network.named_parameters(), conversations, TALK_RATE, _talk, log)
 
 
 Judge = Callable[[Network, Any, float], tuple[Tensor, dict[str, float]]]
 
 
-def _lesson(network: Network, parameters: list[Any], batches: Any, rate: float, judge: Judge, log: Log) -> None:
-    optimizer = MasterOptimizer(parameters)
+def _lesson(
+    network: Network, learning: Iterable[tuple[str, Any]], batches: Any, rate: float, judge: Judge, log: Log
+) -> None:
+    optimizer = MasterOptimizer(learning)
     for step, batch in enumerate(_in_background(batches), start=1):
         progress = step / len(batches)
         loss, figures = judge(network, batch, progress)
@@ -92,15 +94,23 @@ def _lesson(network: Network, parameters: list[Any], batches: Any, rate: float, 
 
 
 class MasterOptimizer:
-    """AdamW on float32 copies of bfloat16 weights, whose last digit is larger than most updates."""
+    """Muon for the layers' matrices and AdamW for the rest, on float32 copies of bfloat16 weights.
 
-    def __init__(self, parameters: list[Any]) -> None:
-        self._weights = parameters
-        self._copies = [weight.detach().float() for weight in parameters]
-        matrices = [copy for copy in self._copies if copy.ndim > 1]
-        others = [copy for copy in self._copies if copy.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-        self._adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    A bfloat16's last digit is larger than most updates.
+    """
+
+    def __init__(self, named: Iterable[tuple[str, Any]]) -> None:
+        self._weights, self._copies = [], []
+        groups: dict[str, list[Tensor]] = {"muon": [], "decayed": [], "free": []}
+        for name, weight in named:
+            copy = weight.detach().float()
+            self._weights.append(weight)
+            self._copies.append(copy)
+            is_layer = copy.ndim == 2 and "embed_tokens" not in name and name.startswith("model.")
+            groups["muon" if is_layer else "decayed" if copy.ndim > 1 else "free"].append(copy)
+        muon = torch.optim.Muon(groups["muon"], weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+        rest = [{"params": groups["decayed"], "weight_decay": 0.05}, {"params": groups["free"], "weight_decay": 0.0}]
+        self._optimizers = (muon, torch.optim.AdamW(rest, betas=(0.9, 0.98), fused=True))
 
     def step(self, rate: float) -> None:
         """Move the weights along their gradients, which are cleared."""
@@ -108,9 +118,10 @@ class MasterOptimizer:
             copy.grad = None if weight.grad is None else weight.grad.float()
             weight.grad = None
         torch.nn.utils.clip_grad_norm_(self._copies, 1.0)
-        for group in self._adam.param_groups:
-            group["lr"] = rate
-        self._adam.step()
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
         with torch.no_grad():
             for weight, copy in zip(self._weights, self._copies, strict=True):
                 weight.copy_(copy)

@@ -20,6 +20,8 @@ from colcap.models.tiny.training.tokens import VOCABULARY
 PATCH: Final = 14
 MERGE: Final = 2
 DEPTH: Final = 3
+SCALE: Final = 0.08
+"""Of the first weights: about one over the root of the width. Qwen's own 0.02 is for widths of thousands."""
 LOOK_BACK_LAYER: Final = 2
 """After this many text layers a clip's tokens are asked how far the shape has come."""
 
@@ -36,6 +38,7 @@ def make_config(tokenizer: Any) -> Any:
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "max_position_embeddings": 8192,
+            "initializer_range": SCALE,
             # Qwen's own theta of 1e6 leaves a head of 32 dimensions with next to no sense of place.
             "rope_scaling": {"type": "mrope", "rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 1e4},
             "bos_token_id": token("<|endoftext|>"),
@@ -55,6 +58,7 @@ def make_config(tokenizer: Any) -> Any:
             "window_size": 112,
             "fullatt_block_indexes": list(range(DEPTH)),  # frames are hardly larger than a window
             "tokens_per_second": 2,
+            "initializer_range": SCALE,
         },
         image_token_id=token("<|image_pad|>"),
         video_token_id=token("<|video_pad|>"),
