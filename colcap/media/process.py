@@ -7,31 +7,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from av.video.frame import VideoFrame
-
 from colcap.errors import RowError
 from colcap.media.cut import NotExact, copy_window, is_window_already, why_not_copy
-from colcap.media.damage import missing_seconds
 from colcap.media.demux import Source, read_clip
 from colcap.media.encode import EncodedWindow
-from colcap.media.frames import CountedFrames, FrameSource, PacketFrames, Trust, Undecodable, frames_of
+from colcap.media.facts import Picture, probe
+from colcap.media.frames import FrameSource, PacketFrames, Trust, Undecodable, frames_of
 from colcap.media.libav import Log, complaints, libav_log, media_error
 from colcap.media.limits import Limits
-from colcap.media.orientation import Orientation, orientation_of
 from colcap.media.preview import PreviewProduct, preview_format
 from colcap.media.products import Attempt, Budget
 from colcap.media.sample import SAMPLE_FORMAT, SampleProduct
 from colcap.media.scale import Scaler
 from colcap.media.timeline import Timeline, frame_rate
-from colcap.media.values import Clip, Cut, Preview, Probe, Sample, Wanted, Window
+from colcap.media.values import Clip, Cut, Preview, Sample, Wanted, Window
 from colcap.media.windowing import MIN_FRAMES, windows
 
 T = TypeVar("T")
 
 DEFAULT_LIMITS = Limits()
-
-HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-"""Transfer functions of high dynamic range, by their number in ITU-T H.273."""
 
 
 def process_clip(data: bytes, wanted: Wanted, limits: Limits = DEFAULT_LIMITS) -> Clip:
@@ -112,7 +106,7 @@ def _clip(data: bytes, wanted: Wanted, limits: Limits, log: Log, trust: Trust) -
         said = complaints(log, source.stream.codec_context.codec.name)
         if said and isinstance(frames, PacketFrames) and not frames.checked:
             raise Undecodable(said)
-        return Clip(_probe(source, frames, fps, picture, said), [_window(each, timeline) for each in making])
+        return Clip(probe(source, frames, fps, picture, said), [_window(each, timeline) for each in making])
 
 
 def _stored(
@@ -232,22 +226,7 @@ class _Workshop:
         return Attempt(window, span.start, self._log)
 
 
-@dataclass(frozen=True, slots=True)
-class _Picture:
-    """What the first frame says of the clip."""
-
-    width: int
-    height: int
-    orientation: Orientation
-    transfer: int
-
-    @classmethod
-    def of(cls, frame: VideoFrame) -> _Picture:
-        orientation = orientation_of(frame)
-        return cls(*orientation.displayed(frame.width, frame.height), orientation, int(frame.color_trc))
-
-
-def _decode(frames: FrameSource, making: Sequence[_Making]) -> _Picture:
+def _decode(frames: FrameSource, making: Sequence[_Making]) -> Picture:
     """Decode each wanted frame once and hand it to all who want it; the first one is decoded in any case."""
     takers: dict[int, list[Attempt[Any]]] = {0: []}
     for attempt in (attempt for each in making for attempt in each.attempts()):
@@ -255,44 +234,11 @@ def _decode(frames: FrameSource, making: Sequence[_Making]) -> _Picture:
             takers.setdefault(number, []).append(attempt)
     picture = None
     for number, frame in frames.decode(set(takers)):
-        picture = picture or _Picture.of(frame)
+        picture = picture or Picture.of(frame)
         for attempt in takers[number]:
             attempt.add(number, frame)
     assert picture is not None  # decode() gives frame 0 or raises
     return picture
-
-
-def _probe(source: Source, frames: FrameSource, fps: float, picture: _Picture, said: str | None) -> Probe:
-    timeline = frames.timeline
-    warnings = [*_damages(source, frames, fps, said), *_hdr(picture)]
-    return Probe(
-        width=picture.width,
-        height=picture.height,
-        fps=fps,
-        num_frames=len(timeline),
-        duration_s=timeline.seconds(len(timeline)),
-        codec=source.codec,
-        rotation=picture.orientation.degrees,
-        has_audio=source.has_audio,
-        num_bytes=len(source.data),
-        warning="; ".join(warnings) or None,
-    )
-
-
-def _hdr(picture: _Picture) -> list[str]:
-    transfer = HDR_TRANSFERS.get(picture.transfer)
-    return [f"HDR ({transfer}): previews and samples are not tone-mapped and look pale"] if transfer else []
-
-
-def _damages(source: Source, frames: FrameSource, fps: float, said: str | None) -> list[str]:
-    """What the clip has lost, as far as it shows."""
-    end_s = float(frames.timeline.end * source.time_base)
-    found = [source.damage, missing_seconds(source.container, source.stream, end_s, 1 / fps)]
-    if isinstance(frames, CountedFrames):
-        found.append(frames.damage(len(source.packets)))
-    if said is not None:
-        found.append(f"damaged: {said}")
-    return [what for what in found if what is not None]
 
 
 def _window(making: _Making, timeline: Timeline) -> Window:

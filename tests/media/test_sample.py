@@ -132,11 +132,16 @@ def test_colours_are_those_of_ffmpeg(name: str, ffmpeg: str) -> None:
         assert np.abs(ours.mean((0, 1)) - expected.mean((0, 1))).max() < 2.5  # a wrong matrix or range is 10 off
 
 
-@pytest.mark.parametrize(("name", "said"), [("hevc pq", "HDR (PQ)"), ("hevc hlg 422 mkv", "HDR (HLG)")])
-def test_hdr_is_warned_of(name: str, said: str) -> None:
-    warning = process_clip(clips.clip(name), Wanted()).probe.warning
-
-    assert warning == f"{said}: previews and samples are not tone-mapped and look pale"
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("hevc pq", "HDR (PQ): previews and samples are not tone-mapped and look pale"),
+        ("hevc hlg 422 mkv", "HDR (HLG): previews and samples are not tone-mapped and look pale"),
+        ("h264 pixel aspect", "pixels of 4:3: previews and samples show them square"),
+    ],
+)
+def test_what_is_not_shown_as_a_player_would_is_warned_of(name: str, expected: str) -> None:
+    assert process_clip(clips.clip(name), Wanted()).probe.warning == expected
 
 
 @pytest.mark.parametrize("name", list(COLORS))
