@@ -32,6 +32,7 @@ def run(
     engine: Engine | None = None,
     retry_errors: bool = False,
     where: str | None = None,
+    verify: bool = False,
     **parameters: Any,
 ) -> Run:
     """Make windows, previews and captions of every clip of a manifest; go on where an earlier start stopped.
@@ -47,6 +48,7 @@ def run(
     engine : a running engine to use; it is left running.
     retry_errors : make rows again that failed in an earlier start; rows that are ok stay as they are.
     where : only failures for which this SQL condition holds: `error_kind = 'timeout'`; see `qa.select.FAILURES`.
+    verify : read all that is there first and compare it with its checksums; a part that is damaged is made again.
     parameters : nested like the TOML, and laid over it: `captioning={"model_variant": "tiny"}`.
 
     Raises
@@ -64,7 +66,7 @@ def run(
     from colcap.runners.make import Given
 
     folder = Path(run)
-    given = Given(root=_path(root), console=console, engine=engine)
+    given = Given(root=_path(root), console=console, engine=engine, verify=verify)
     if where is not None and not retry_errors:
         raise ConfigError("where: says which failures to retry, so it needs retry_errors (--retry-errors)")
     retry = (where or "true") if retry_errors else None

@@ -181,5 +181,21 @@ LATER_COLUMNS: Final = {"captions": ("caption_json", "warning")}
 BLOB_TABLES: Final = {"windows_mp4": "mp4", "previews_webp": "webp"}
 """Tables of bytes, kept apart from the facts, and their column."""
 
+TIMINGS: Final = pl.Schema(
+    {
+        "part": pl.Int32,
+        "attempt": pl.Int32,
+        "stage": pl.String,
+        "wall_s": pl.Float64,
+        "cpu_s": pl.Float64,
+        "rows": pl.Int64,
+        "num_bytes": pl.Int64,
+    }
+)
+"""What each stage took for each part. No data: a missing file is no damage."""
+
+SIDE_TABLES: Final = {"timings": TIMINGS}
+"""Tables about a run and not about its clips."""
+
 SET_TABLES: Final = ("captions", "enhanced")
 """Tables with a folder for each caption set and a file for each attempt."""

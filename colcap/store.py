@@ -185,8 +185,12 @@ def _row_groups(frame: pl.DataFrame, blob: str | None) -> Iterator[pl.DataFrame]
 
 def _layout(blob: str | None) -> dict[str, object]:
     if blob:  # bytes that are compressed already: zstd saves nothing and costs time
-        return {"compression": "none", "use_dictionary": False, "write_statistics": ["window_id"]}
-    return {"compression": "zstd"}
+        return {**_CHECKED, "compression": "none", "use_dictionary": False, "write_statistics": ["window_id"]}
+    return {**_CHECKED, "compression": "zstd"}
+
+
+_CHECKED: Final = {"write_page_checksum": True}
+"""A footer does not know of a flipped bit in a page; soundness.py looks for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,9 @@ def check(run: Path, verify: bool) -> None:
     for problem in problems:
         out.print(escape(printable(str(problem))))
     if problems:
-        out.print(f"{len(problems)} problems; `colcap run` with the same command as before rebuilds damaged parts")
+        out.print(
+            f"{len(problems)} problems; `colcap run --verify` with the same command as before rebuilds damaged parts"
+        )
         sys.exit(1)
     out.print(f"{escape(str(run))}: every check passed")
 

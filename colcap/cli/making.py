@@ -55,6 +55,7 @@ def manifest(sources: tuple[str, ...], output: Path) -> None:
 @click.option("--root", type=click.Path(path_type=Path), help="Refuse clips outside this folder.")
 @click.option("--retry-errors", is_flag=True, help="Make rows again that failed in an earlier start; no others.")
 @click.option("--where", metavar="SQL", help="Only failures for which this holds: \"error_kind = 'timeout'\".")
+@click.option("--verify", is_flag=True, help="Compare all that is there with its checksums; redo what is damaged.")
 @click.option("--fail-on-error", is_flag=True, help="Exit with 1 where a row ended in an error.")
 @click.option("--verbose", is_flag=True, help="Let the engine and the workers talk.")
 @parameter_flags
@@ -66,6 +67,7 @@ def run(
     root: Path | None,
     retry_errors: bool,
     where: str | None,
+    verify: bool,
     fail_on_error: bool,
     verbose: bool,
     **flags: Any,
@@ -95,6 +97,7 @@ def run(
             console=err,
             retry_errors=retry_errors,
             where=where,
+            verify=verify,
             **given,
         )
     failed = print_summary(outcome)

@@ -19,6 +19,7 @@ from colcap.manifests import FROZEN
 from colcap.qa import invariants
 from colcap.qa.connect import part_files
 from colcap.schema import BLOB_TABLES, SET_TABLES, TABLES
+from colcap.soundness import pages_are_whole
 from colcap.store import JOURNAL_PREFIX, LOCK_NAME, Footer, PartFile, read_footer
 
 _TOGETHER: Final = (("clips", "windows", "windows_mp4"), ("previews", "previews_webp"))
@@ -54,7 +55,7 @@ def check(run: Path, *, verify: bool = False) -> list[Problem]:
     Parameters
     ----------
     run : the run folder.
-    verify : compare the hash of every blob as well; their sizes are always compared.
+    verify : compare every page with its checksum and every blob with its hash; blobs' sizes are always compared.
 
     Returns
     -------
@@ -175,6 +176,8 @@ class _Part:
         self._check_together(windows)
         for file in self.files:
             self._check_footer(file)
+            if self.verify and file.footer and not pages_are_whole(file.file.path):
+                self._add("readable", file.table, [f"{file.file.path.name}: a page is not what was written"])
         for file, rows in facts.items():
             if rows is not None:
                 self._check_rows(file, rows, windows)

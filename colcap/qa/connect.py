@@ -16,7 +16,7 @@ from duckdb import DuckDBPyConnection
 
 from colcap.errors import RunError, printable
 from colcap.manifests import FROZEN
-from colcap.schema import BLOB_TABLES, CLIPS, SET_TABLES, TABLES
+from colcap.schema import BLOB_TABLES, CLIPS, SET_TABLES, SIDE_TABLES, TABLES
 from colcap.store import PartFile, list_parts
 
 _LOCKED_DOWN: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -49,9 +49,9 @@ def connect(run: Path, *, blobs: bool = False, memory_limit: str = "2GB") -> Duc
 
     Returns
     -------
-    A connection with `clips` (with the manifest's own further columns), `windows`, `previews`, `captions`,
-    `enhanced`, and `captions_latest` and `enhanced_latest`, which have one row per window and caption set: the
-    newest attempt that is ok, else the newest. A step that has not run is an empty view. The parts are those that
+    A connection with `clips` (with the manifest's own further columns), `windows`, `previews`, `captions`, `enhanced`,
+    `timings`, and `captions_latest` and `enhanced_latest`, which have one row per window and caption set: the newest
+    attempt that is ok, else the newest. A step that has not run is an empty view. The parts are those that
     are there now. Settings are locked and only files of the run can be read; use `queries.ask` for SQL of others, since
     a connection by itself does not refuse COPY into the run.
 
@@ -65,7 +65,7 @@ def connect(run: Path, *, blobs: bool = False, memory_limit: str = "2GB") -> Duc
     connection = duckdb.connect(":memory:", config={**_LOCKED_DOWN, "memory_limit": memory_limit})
     try:
         connection.execute("SET parquet_metadata_cache = true")  # a second query over 2,000 parts takes 0.6 of the time
-        for table in TABLES:
+        for table in (*TABLES, *SIDE_TABLES):
             if blobs or table not in BLOB_TABLES:
                 _make_views(connection, root, table)
         connection.execute(f"SET allowed_directories = [{_quoted(str(root))}]")
@@ -93,7 +93,7 @@ def part_files(run: Path, table: str) -> list[PartFile]:
 
 
 def _columns(table: str) -> dict[str, str]:
-    return {name: _SQL_TYPES[type(kind)] for name, kind in TABLES[table].items()}
+    return {name: _SQL_TYPES[type(kind)] for name, kind in {**TABLES, **SIDE_TABLES}[table].items()}
 
 
 def _extra_columns(connection: DuckDBPyConnection, run: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from colcap.runners.local import WAKE_S
 from colcap.runners.part import Attempt
 from colcap.runners.plan import attempts, new_attempt, newest_whole
 from colcap.runners.progress import Progress
+from colcap.runners.timings import Timings
 
 PARTS_IN_FLIGHT: Final = 2
 """So that the tail of one part's last batch overlaps the next part's first."""
@@ -120,6 +121,7 @@ class Enhancer:
         self.folder, self.caption_set, self.step, self.progress = run, caption_set, step, progress
         self.batch_size, self.cancel = batch_size, cancel
         self._stop = threading.Event()
+        self._timings = Timings(run)
 
     def run(self, todo: Sequence[EnhanceTodo]) -> None:
         """Enhance these parts."""
@@ -147,9 +149,13 @@ class Enhancer:
         for batch in captions.iter_slices(self.batch_size):
             if self._stop.is_set():
                 return
-            rows.append(step(batch))
+            with self._timings.timing(todo.part, f"enhance {self.caption_set}") as cost:
+                rows.append(step(batch))
+                cost.rows = batch.height
             self.progress.add_captions(rows[-1])
-        self._commit(todo, rows)
+        with self._timings.timing(todo.part, "write"):
+            self._commit(todo, rows)
+        self._timings.finish(todo.part)
         self.progress.add(parts=1)
 
     def _commit(self, todo: EnhanceTodo, rows: Sequence[pl.DataFrame]) -> None:

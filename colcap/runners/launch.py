@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,11 @@ from colcap.runners.make import Given, make
 from colcap.runners.plan import empty_plan, unfinished
 from colcap.runners.progress import EnhanceProgress, shown
 from colcap.runners.runfile import prepare, saved_config, writing
+from colcap.runners.runlog import logged
 from colcap.runners.selecting import Selection, caption_todo, failed_enhancements, preview_todo, retry_todo
+from colcap.soundness import damaged_files
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -44,8 +49,10 @@ def run(
     manifests.open_parquet(source).close()  # before a folder is made for it
     jobs = check(config, given)
     text = _text_model(config) if config.enhance_captions else None
-    with writing(folder):
+    with writing(folder), logged(folder, "run", verbose=config.captioning.verbose):
         config = prepare(source, folder, config, limit=limit)
+        if given.verify:
+            _drop_damaged(folder)
         for number, together in enumerate(passes(jobs) or [()]):
             plan = empty_plan(folder, config, together)
             plan = replace(plan, todo=unfinished(plan))
@@ -56,6 +63,13 @@ def run(
             enhance_sets(folder, config, text, given.console)
             if retry is not None:
                 _retry_enhancements(folder, config, text, given.console, retry)
+
+
+def _drop_damaged(folder: Path) -> None:
+    """Remove part files that are not what was written: what is missing is made again."""
+    for path in damaged_files(folder):
+        log.warning("damaged, made again: %s", path)
+        path.unlink()
 
 
 def caption(folder: Path, config: Config, given: Given, selection: Selection | None) -> None:
@@ -69,7 +83,7 @@ def caption(folder: Path, config: Config, given: Given, selection: Selection | N
     selection : the windows; None takes all of the run that have no caption of the kind.
     """
     (job,) = check(config, given)
-    with writing(folder):
+    with writing(folder), logged(folder, "caption", verbose=config.captioning.verbose):
         store.recover(folder)
         plan = empty_plan(folder, saved_config(folder), [job])
         if selection is None:
@@ -82,7 +96,7 @@ def caption(folder: Path, config: Config, given: Given, selection: Selection | N
 def preview(folder: Path, config: Config, given: Given, selection: Selection) -> None:
     """Make the previews of stored windows again, as rows of their parts."""
     preflight.check_encoders(config)
-    with writing(folder):
+    with writing(folder), logged(folder, "preview", verbose=config.captioning.verbose):
         store.recover(folder)
         plan = empty_plan(folder, config)
         make(replace(plan, todo=preview_todo(plan, selection)), given)
@@ -105,7 +119,7 @@ def enhance(folder: Path, config: Config, given: Given, selection: Selection | N
     for caption_set in config.caption_sets:
         require_captions(folder, caption_set)
     model = _text_model(config)
-    with writing(folder):
+    with writing(folder), logged(folder, "enhance", verbose=config.enhancement.verbose):
         store.recover(folder)
         enhance_sets(folder, config, model, given.console, windows=selection.ids if selection else None)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import polars as pl
 
@@ -26,6 +26,7 @@ from colcap.runners.plan import PartTodo, Plan
 from colcap.runners.progress import Progress
 from colcap.runners.queues import ByteQueue, Cancelled
 from colcap.runners.tasks import MediaStep, MediaSteps, Step, needs_manifest, part_tasks
+from colcap.runners.timings import Cost, Timed, Timings
 from colcap.steps.media import clip_rows
 
 WINDOWS_IN_FLIGHT: Final = 64
@@ -42,6 +43,9 @@ GOODBYE_S: Final = 15.0
 """How long threads may take to come home before the run is left without them, in seconds."""
 
 
+T = TypeVar("T")
+
+
 class Interrupted(ColcapError):
     """Stopped by Ctrl-C."""
 
@@ -51,7 +55,7 @@ class Interrupted(ColcapError):
 class Pool(Protocol):
     """Worker processes."""
 
-    def submit(self, fn: Callable[[pl.DataFrame], pl.DataFrame], batch: pl.DataFrame, /) -> Future[pl.DataFrame]: ...
+    def submit(self, fn: Callable[[pl.DataFrame], T], batch: pl.DataFrame, /) -> Future[T]: ...
     def kill(self) -> None: ...
 
 
@@ -84,7 +88,7 @@ class _Task:
     part: OpenPart
     step: MediaStep
     batch: pl.DataFrame
-    future: Future[pl.DataFrame]
+    future: Future[tuple[pl.DataFrame, Cost]]
 
 
 Sampled = tuple[OpenPart, list[str], pl.DataFrame]
@@ -112,6 +116,7 @@ class LocalRunner:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._in_hand: set[OpenPart] = set()
+        self._timings = Timings(plan.run)
 
     def run(self) -> None:
         """Do everything the plan says."""
@@ -179,7 +184,7 @@ class LocalRunner:
             if self._stop.is_set():
                 raise Cancelled
             sized = self.steps.with_room(batch, part.own_prompts(batch))
-            self._tasks.put(_Task(part, step, batch, self.pool.submit(step, sized)))
+            self._tasks.put(_Task(part, step, batch, self.pool.submit(Timed(step), sized)))
         self._tasks.put(part)
 
     # ---- collect: results in order -> tables, and windows to caption
@@ -194,17 +199,23 @@ class LocalRunner:
         self._windows.close()
 
     def _take(self, task: _Task) -> None:
-        part, made = task.part, self._result(task)
+        part, number = task.part, task.part.todo.part
+        with self._timings.timing(number, "wait_media"):
+            made = self._result(task)
         if part.todo.captions:
-            for sets, row in part.samples(made):
-                self._windows.put((part, sets, row), int(row.estimated_size()) + ROW_BYTES)
+            with self._timings.timing(number, "wait_engine"):
+                for sets, row in part.samples(made):
+                    self._windows.put((part, sets, row), int(row.estimated_size()) + ROW_BYTES)
         self._count(part, made)
-        part.add_media(_without_samples(made))
+        with self._timings.timing(number, "write"):
+            part.add_media(_without_samples(made))
 
     def _result(self, task: _Task) -> pl.DataFrame:
         while True:
             try:
-                return task.future.result(timeout=WAKE_S)
+                made, cost = task.future.result(timeout=WAKE_S)
+                self._timings.add(task.part.todo.part, "media", cost)
+                return made
             except TimeoutError:
                 if self._stop.is_set():
                     raise Cancelled from None
@@ -218,7 +229,8 @@ class LocalRunner:
             self.progress.add_errors(clip_rows(made))
 
     def _close_media(self, part: OpenPart) -> None:
-        part.commit_media()
+        with self._timings.timing(part.todo.part, "write") as cost:
+            cost.rows = sum(part.commit_media().values())
         with self._commit_lock:
             part.complete = True
         self._finish_part(part)
@@ -236,7 +248,12 @@ class LocalRunner:
     def _caption_set(self, caption_set: str, step: Step, batch: list[Sampled]) -> None:
         if not batch:
             return
+        started = time.perf_counter()
         rows = step(pl.concat([row for _, _, row in batch]))
+        share = (time.perf_counter() - started) / len(batch)
+        for part, _, row in batch:
+            cost = Cost(share, rows=1, num_bytes=int(row.estimated_size()))
+            self._timings.add(part.todo.part, f"caption {caption_set}", cost)
         of_window = rows.partition_by("window_id", as_dict=True, maintain_order=True)
         with self._commit_lock:
             for part, _, row in batch:
@@ -257,8 +274,10 @@ class LocalRunner:
                 return
             part.complete = False  # only one thread finishes it
             if part.todo.captions:
-                part.commit_captions()
+                with self._timings.timing(part.todo.part, "write"):
+                    part.commit_captions()
             self._in_hand.discard(part)
+        self._timings.finish(part.todo.part)
         self.progress.add(parts=1)
 
     def _drop_unfinished(self) -> None:

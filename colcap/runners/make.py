@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from colcap.runners.progress import Progress, shown
 from colcap.runners.tasks import MediaSteps, Products, Step
 from colcap.steps.media import MediaStep, SourceWindowStep, WindowStep
 
+log = logging.getLogger(__name__)
+
 MEDIA_NICENESS: Final = 10
 
 SERVED_BATCH: Final = 4
@@ -43,12 +46,15 @@ class Given:
     """Where progress is shown; nowhere by default."""
     engine: Engine | None = None
     """A running engine to caption with instead of starting one; it is left running."""
+    verify: bool = False
+    """Compare all that is there with its checksums first; a part that is damaged is made again."""
 
 
 def make(plan: Plan, given: Given) -> None:
     """Do what a plan says: windows, previews and captions, on media workers and an engine side by side."""
     if not plan.todo:
         return
+    log.info("plan", extra={"fields": {"parts": plan.num_parts, "to_do": len(plan.todo), "clips": plan.num_clips}})
     preflight.check_disk(plan)
     config = plan.config
     cores = engine_cores(config, plan.jobs[0].config.captioning if plan.captioning else None)

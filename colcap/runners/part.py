@@ -64,11 +64,10 @@ class OpenPart:
         """The prompts that a batch's clips, or its windows' clips, bring themselves."""
         return [self.prompts.get(clip_id) for clip_id in batch["clip_id"]]
 
-    def commit_media(self) -> None:
-        """Make clips, windows and previews visible."""
+    def commit_media(self) -> dict[str, int]:
+        """Make clips, windows and previews visible; returns rows per table."""
         self._write()
-        if self.commit:
-            self.commit.commit()
+        return self.commit.commit() if self.commit else {}
 
     def commit_captions(self) -> None:
         """Make the part's captions visible, set by set."""

@@ -1,0 +1,112 @@
+"""Where the time of each part went: counted while it is made, and kept in a small table beside the data.
+
+Nothing else reads these files, so a lost one costs a line of statistics and never a row.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from colcap import store
+from colcap.runners.tasks import MediaStep
+from colcap.schema import TIMINGS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Cost:
+    """What one stage took for one part."""
+
+    wall_s: float = 0.0
+    """Seconds by the clock, added up over batches, which overlap."""
+    cpu_s: float | None = None
+    """Seconds of CPU of the thread that did it; None where another process did."""
+    rows: int = 0
+    """Clips, windows or captions that came of it."""
+    num_bytes: int = 0
+    """Bytes that came of it."""
+
+    def add(self, other: Cost) -> None:
+        """Count another batch."""
+        self.wall_s += other.wall_s
+        self.rows += other.rows
+        self.num_bytes += other.num_bytes
+        if other.cpu_s is not None:
+            self.cpu_s = (self.cpu_s or 0.0) + other.cpu_s
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A media step that also says what it took, in the worker that it ran in."""
+
+    step: MediaStep
+
+    def __call__(self, batch: pl.DataFrame) -> tuple[pl.DataFrame, Cost]:
+        started, cpu = time.perf_counter(), time.process_time()
+        made = self.step(batch)
+        size = int(made.estimated_size())
+        return made, Cost(time.perf_counter() - started, time.process_time() - cpu, made.height, size)
+
+
+class Timings:
+    """Adds up costs by part and stage; safe to use from several threads.
+
+    Parameters
+    ----------
+    run : the run folder.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._folder = store.table_dir(run, "timings")
+        self._costs: dict[int, dict[str, Cost]] = defaultdict(lambda: defaultdict(Cost))
+        self._attempts = {file.part: file.attempt for file in store.list_parts(self._folder)}
+        self._lock = threading.Lock()
+
+    def add(self, part: int, stage: str, cost: Cost) -> None:
+        """Count what a stage took for a part."""
+        with self._lock:
+            self._costs[part][stage].add(cost)
+
+    @contextmanager
+    def timing(self, part: int, stage: str) -> Iterator[Cost]:
+        """Time the block, which may say in the cost how many rows and bytes came of it."""
+        cost = Cost()
+        started, cpu = time.perf_counter(), time.thread_time()
+        try:
+            yield cost
+        finally:
+            cost.wall_s, cost.cpu_s = time.perf_counter() - started, time.thread_time() - cpu
+            self.add(part, stage, cost)
+
+    def finish(self, part: int) -> None:
+        """Write what was counted for a part that is done."""
+        with self._lock:
+            costs = self._costs.pop(part, {})
+            attempt = self._attempts[part] = self._attempts.get(part, 0) + 1
+        rows = [
+            (part, attempt, stage, round(c.wall_s, 6), c.cpu_s and round(c.cpu_s, 6), c.rows, c.num_bytes)
+            for stage, c in costs.items()
+        ]
+        said = {stage: {"wall_s": round(cost.wall_s, 3), "rows": cost.rows} for stage, cost in costs.items()}
+        log.info("part done", extra={"fields": {"part": part, "stages": said}})
+        try:
+            self._write(pl.DataFrame(rows, schema=TIMINGS, orient="row"), store.part_name(part, attempt))
+        except OSError as error:
+            log.warning("timings of part %d were not written: %s", part, error)
+
+    def _write(self, rows: pl.DataFrame, name: str) -> None:
+        self._folder.mkdir(exist_ok=True)
+        temp = self._folder / f".{name}.{os.getpid()}.tmp"
+        rows.write_parquet(temp, compression="uncompressed")
+        os.replace(temp, self._folder / name)
