@@ -162,11 +162,11 @@ def _run(fn: Callable[..., T], *args: Any) -> T:
 
 
 def _tries_left(error: BaseException | None, tries: int) -> int:
-    """How often a task is tried again. SIGKILL comes from outside (the OOM killer, a person), so that once is fair."""
+    """How often a task is tried again: once where its worker died. A clip that kills workers does it again, but a worker
+    may also die of the OOM killer, or (with exit code 1) of another that was killed with pebble's lock in its hands."""
     if isinstance(error, BrokenProcessPool):
         return tries - 1
-    killed = isinstance(error, pebble.ProcessExpired) and error.exitcode == -signal.SIGKILL
-    return min(1, tries - 1) if killed else 0
+    return min(1, tries - 1) if isinstance(error, pebble.ProcessExpired) else 0
 
 
 def _set(outer: Future[Any], inner: Future[Any], error: BaseException | None, timeout_s: float) -> None:
@@ -187,10 +187,10 @@ def _row_error(error: BaseException, timeout_s: float) -> BaseException:
 
 def _death(exitcode: int) -> str:
     if exitcode == -signal.SIGKILL:
-        return "the worker was killed (SIGKILL), twice; the system may have run out of memory"
+        return "two workers were killed (SIGKILL); the system may have run out of memory"
     if exitcode < 0:
-        return f"the worker died of {signal.Signals(-exitcode).name}"
-    return f"the worker exited with {exitcode}"
+        return f"two workers died of it, the second of {signal.Signals(-exitcode).name}"
+    return f"two workers died of it, the second exited with {exitcode}"
 
 
 def _start_worker(
