@@ -162,8 +162,11 @@ def _run(fn: Callable[..., T], *args: Any) -> T:
 
 
 def _tries_left(error: BaseException | None, tries: int) -> int:
-    """How often a task is tried again: once where its worker died. A clip that kills workers does it again, but a worker
-    may also die of the OOM killer, or (with exit code 1) of another that was killed with pebble's lock in its hands."""
+    """How often a task is tried again: once where its worker died.
+
+    A clip that kills workers does it again. But a worker may also die of the OOM killer, or (with exit code 1) of
+    another one that was killed with pebble's lock in its hands.
+    """
     if isinstance(error, BrokenProcessPool):
         return tries - 1
     return min(1, tries - 1) if isinstance(error, pebble.ProcessExpired) else 0

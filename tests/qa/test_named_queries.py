@@ -13,6 +13,7 @@ import qa_runs
 from colcap.errors import QueryError
 from colcap.qa.named import find, named_queries, parse
 from colcap.qa.queries import ask
+from colcap.schema import TIMINGS
 
 Edit = Callable[[Path], None]
 NAMES = list(named_queries())
@@ -78,6 +79,16 @@ LONG = (
     "waves, and leaves while rain falls."
 )
 OTHER = "Two green squares shrink on a white background."
+
+
+def time_parts(run: Path) -> None:
+    """Two parts whose media work took one and two seconds."""
+    (run / "timings").mkdir()
+    for part in (0, 1):
+        row = (part, 1, "media", part + 1.0, None, 3, 10)
+        pl.DataFrame([row], schema=TIMINGS, orient="row").write_parquet(run / "timings" / f"part-{part:06d}.parquet")
+
+
 FOUND: dict[str, tuple[str, Edit, dict[str, object], list[str], list[tuple[object, ...]]]] = {
     # what is found: (query, damage, parameters, columns of the answer, its rows)
     "cut off": (
@@ -186,6 +197,7 @@ FOUND: dict[str, tuple[str, Edit, dict[str, object], list[str], list[tuple[objec
     ),
     "words": ("words", say(GOOD, GOOD, OTHER), {"limit": "2"}, ["word", "windows"], [("background", 3), ("blue", 2)]),
     "clips": ("clips", nothing, {}, ["codec", "clips", "windows", "seconds"], [("h264", 3, 4, 21.5)]),
+    "throughput": ("throughput", time_parts, {}, ["stage", "parts", "rows", "wall_s"], [("media", 2, 6, 3.0)]),
     "enhanced": ("enhanced", nothing, {"limit": 1}, ["window_id", "growth"], [("a:00000", 1.43)]),
 }  # fmt: skip
 
