@@ -25,14 +25,14 @@ from pydantic import (
 from colcap import json_schema
 from colcap.errors import ConfigError, printable
 from colcap.models.own import Models
-from colcap.sections import SECRET, PositiveFloat, Section
+from colcap.sections import SECRET, Escalation, Generating, PositiveFloat, Section
 from colcap.server import Server
 
 PreprocessDtype = Literal["auto", "uint8", "float32", "float16", "bfloat16"]
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
-class Captioning(Section):
+class Captioning(Generating):
     """How clips become windows, frames and captions: the reference's preparation and generation stages."""
 
     engine: Literal["vllm", "openai"] = "vllm"
@@ -58,8 +58,8 @@ class Captioning(Section):
     """Give the model's own processor the frames as they are; otherwise they are resized to its budget at decode."""
     preprocess_dtype: PreprocessDtype = "auto"
     """How pixels travel: uint8 lets the engine normalise them, a float does that before; auto: uint8 if it can."""
-    max_output_tokens: Annotated[int, Field(ge=1)] = 512
-    """Longest caption, in tokens; one that is cut has finish_reason `length`."""
+    escalation: Annotated[tuple[Escalation, ...], Field(strict=False)] = ()
+    """`[[captioning.escalation]]`: ask again, sampled otherwise, where a caption is bad; each try is a row."""
     generate_stage2_caption: bool = False
     """Caption a second time with the first caption in the prompt; both are kept."""
     stage2_prompt_text: str | None = None
@@ -126,7 +126,7 @@ class Preview(Section):
     """Log every preview."""
 
 
-class Enhancement(Section):
+class Enhancement(Generating):
     """How a text model rewrites captions; the result is kept beside the caption."""
 
     engine: Literal["vllm", "openai"] = "vllm"
@@ -144,8 +144,6 @@ class Enhancement(Section):
     """Captions handed to the engine in one batch."""
     fp8: bool = False
     """Quantize the weights to fp8 (GPU only)."""
-    max_output_tokens: Annotated[int, Field(ge=1)] = 512
-    """Longest enhanced caption, in tokens."""
     verbose: bool = False
     """Log every caption."""
 

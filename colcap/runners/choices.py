@@ -15,8 +15,10 @@ from colcap.engines.base import Engine, Sampling
 from colcap.models.own import variants
 from colcap.models.weights import ResolvedModel, find, resolve, served
 from colcap.runners.context import Context, context_of, counter_of
+from colcap.sections import Generating
 from colcap.steps.captions import CaptionStep
 from colcap.steps.enhance import EnhanceStep
+from colcap.steps.escalation import Rung
 
 FRAME_CHOICES: Final = ("sampling_fps", "factor", "min_pixels", "max_pixels", "total_pixels", "resize")
 """Of a SampleSpec, what a user chooses; the context's room is the engine's, and its effect is in each row's warning."""
@@ -70,9 +72,21 @@ def stage2_prompt(config: Config) -> str | None:
 
 
 def sampling(config: Config) -> Sampling:
-    """How text is generated."""
-    c = config.captioning
-    return Sampling(max_output_tokens=c.max_output_tokens, json_schema=c.json_schema)
+    """How captions are generated."""
+    return replace(_sampling(config.captioning), json_schema=config.captioning.json_schema)
+
+
+def _sampling(section: Generating) -> Sampling:
+    return Sampling(section.temperature, section.top_p, section.repetition_penalty, section.max_output_tokens)
+
+
+def escalation(config: Config) -> tuple[Rung, ...]:
+    """How captions that came out badly are asked for again."""
+    rungs, latest = [], sampling(config)
+    for step in config.captioning.escalation:
+        latest = replace(latest, **step.model_dump(exclude={"on"}, exclude_none=True))
+        rungs.append(Rung(frozenset(step.on), latest))
+    return tuple(rungs)
 
 
 def _sampling_facts(chosen: Sampling) -> dict[str, Any]:
@@ -94,8 +108,14 @@ def caption_fingerprint(config: Config, model: ResolvedModel) -> str:
             "windows": [config.captioning.window_size, config.captioning.remainder_threshold],
             "fp8": config.captioning.fp8,
             **_rounding(config),
+            **_escalation_facts(config),
         }
     )
+
+
+def _escalation_facts(config: Config) -> dict[str, Any]:
+    rungs = [{"on": sorted(rung.on), "sampling": _sampling_facts(rung.sampling)} for rung in escalation(config)]
+    return {"escalation": rungs} if rungs else {}
 
 
 def _rounding(config: Config) -> dict[str, str]:
@@ -177,6 +197,7 @@ def caption_step(config: Config, model: ResolvedModel, engine: Engine) -> Captio
         caption_fingerprint(config, model),
         config.caption_set,
         stage2_prompt(config),
+        escalation(config),
     )
 
 
@@ -203,7 +224,7 @@ def enhancement_facts(config: Config, model: ResolvedModel) -> dict[str, Any]:
 
 def enhancement_sampling(config: Config) -> Sampling:
     """How enhanced captions are generated."""
-    return Sampling(max_output_tokens=config.enhancement.max_output_tokens)
+    return _sampling(config.enhancement)
 
 
 def enhance_step(config: Config, engine: Callable[[], Engine], fingerprint: str) -> EnhanceStep:

@@ -40,7 +40,9 @@ def context_of(config: Config, model: ResolvedModel, stage2_prompt: str | None) 
     length = context_length(model, config.runtime.engine_kwargs)
     if length is None:
         return None
-    most, counter = config.captioning.max_output_tokens, counter_of(model.path)
+    counter = counter_of(model.path)
+    limits = [config.captioning.max_output_tokens, *(step.max_output_tokens for step in config.captioning.escalation)]
+    most = max(limit for limit in limits if limit is not None)
     stage2 = 0 if stage2_prompt is None else counter.count(stage2_prompt) + most
     return Context(length, min(most, length // ANSWER_SHARE), counter.count, stage2)
 

@@ -46,7 +46,7 @@ class Progress:
 
     def add_captions(self, captions: pl.DataFrame) -> None:
         """Count captions, and those of them that failed."""
-        self.add(captions=captions.height)
+        self.add(captions=captions["window_id"].n_unique())  # one that was asked again has several rows
         self.add_errors(captions)
 
     def add_errors(self, rows: pl.DataFrame) -> None:

@@ -14,7 +14,25 @@ from colcap import json_schema
 from colcap.engines.base import Engine, Generation, Request, Sampling, Video
 from colcap.errors import RowError
 from colcap.schema import CAPTIONS
+from colcap.steps.escalation import Rung
 from colcap.steps.media import OK, failure
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A window that has frames to show."""
+
+    sample: dict[str, Any]
+    prompt: str
+    video: Video
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What was said of it, in the first pass and in the last; the same where there is one."""
+
+    first: Generation
+    final: Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +40,8 @@ class CaptionStep:
     """Captions a batch of samples; called from several threads at once, so that batches overlap in the engine.
 
     In: `schema.SAMPLES`, optionally `prompt_text` for a row's own prompt. A sample that failed gives a caption row
-    with the same error. Out: `schema.CAPTIONS`, one row per input row, in order; `attempt` is 1, which a runner that
-    adds a later attempt overwrites.
+    with the same error. Out: `schema.CAPTIONS`, one row per input row, in order, with `attempt` 1; at the end, a window
+    that was asked again has a row with `attempt` 2, 3, … for each time. Runners count on from the attempts there are.
     """
 
     engine: Engine
@@ -38,43 +56,56 @@ class CaptionStep:
     stage2_prompt: str | None = None
     """Where given, a second pass whose prompt is this text and the first caption."""
 
+    escalation: Sequence[Rung] = ()
+    """Tried in order, each once, on the answers that it catches; none of them is lost."""
+
     def __call__(self, samples: pl.DataFrame) -> pl.DataFrame:
         rows = list(samples.iter_rows(named=True))
-        seen = [row for row in rows if row["status"] == "ok"]
-        videos = [_video(row) for row in seen]
-        prompts = [row.get("prompt_text") or self.prompt for row in seen]
-        first = self._ask(prompts, videos, self.sampling if self.stage2_prompt is None else self._free)
-        final = first if self.stage2_prompt is None else self._refine(first, videos)
-        answers = iter(zip(prompts, first, final, strict=True))
-        done = [self._row(row, *next(answers)) if row["status"] == "ok" else self._unseen(row) for row in rows]
-        return pl.DataFrame(done, schema=CAPTIONS, orient="row")
+        asked = [
+            _Asked(row, row.get("prompt_text") or self.prompt, _video(row)) for row in rows if row["status"] == "ok"
+        ]
+        answers = self._answer(asked, self.sampling)
+        first = iter(zip(asked, answers, strict=True))
+        done = [self._row(*next(first)) if row["status"] == "ok" else self._unseen(row) for row in rows]
+        return pl.DataFrame(done + self._escalated(asked, answers), schema=CAPTIONS, orient="row")
 
-    @property
-    def _free(self) -> Sampling:
-        """A first caption is free text: only what is kept as the caption has a schema to obey."""
-        return replace(self.sampling, json_schema=None)
+    def _escalated(self, asked: Sequence[_Asked], answers: Sequence[_Answer]) -> list[dict[str, Any]]:
+        latest, numbers = list(answers), [1] * len(answers)
+        done = []
+        for rung in self.escalation:
+            caught = [i for i, answer in enumerate(latest) if rung.catches(answer.final)]
+            for i, answer in zip(caught, self._answer([asked[i] for i in caught], rung.sampling), strict=True):
+                latest[i], numbers[i] = answer, numbers[i] + 1
+                done.append({**self._row(asked[i], answer), "attempt": numbers[i]})
+        return done
 
-    def _ask(self, prompts: Sequence[str], videos: Sequence[Video], sampling: Sampling) -> list[Generation]:
-        requests = [Request(text=text, video=video) for text, video in zip(prompts, videos, strict=True)]
+    def _answer(self, asked: Sequence[_Asked], sampling: Sampling) -> list[_Answer]:
+        if self.stage2_prompt is None:
+            return [_Answer(final, final) for final in self._ask(asked, [one.prompt for one in asked], sampling)]
+        # A first caption is free text: only what is kept as the caption has a schema to obey.
+        first = self._ask(asked, [one.prompt for one in asked], replace(sampling, json_schema=None))
+        return [_Answer(*pair) for pair in zip(first, self._refine(asked, first, sampling), strict=True)]
+
+    def _ask(self, asked: Sequence[_Asked], prompts: Sequence[str], sampling: Sampling) -> list[Generation]:
+        requests = [Request(text=text, video=one.video) for one, text in zip(asked, prompts, strict=True)]
         return self.engine.generate(requests, sampling) if requests else []
 
-    def _refine(self, first: Sequence[Generation], videos: Sequence[Video]) -> list[Generation]:
+    def _refine(self, asked: Sequence[_Asked], first: Sequence[Generation], sampling: Sampling) -> list[Generation]:
         """Ask again with the first caption; a row without one keeps its first answer, error and all."""
-        assert self.stage2_prompt is not None
         there = [i for i, generation in enumerate(first) if generation.error is None]
         prompts = [f"{self.stage2_prompt}{first[i].text}" for i in there]
-        second = self._ask(prompts, [videos[i] for i in there], self.sampling)
+        second = self._ask([asked[i] for i in there], prompts, sampling)
         refined = dict(zip(there, second, strict=True))
         return [refined.get(i, generation) for i, generation in enumerate(first)]
 
-    def _row(self, sample: dict[str, Any], prompt: str, first: Generation, final: Generation) -> dict[str, Any]:
-        two_stages = self.stage2_prompt is not None
+    def _row(self, asked: _Asked, answer: _Answer) -> dict[str, Any]:
+        two_stages, prompt, final = self.stage2_prompt is not None, asked.prompt, answer.final
         as_json, error = self._as_json(final)
         return {
-            **self._facts(sample),
+            **self._facts(asked.sample),
             "caption": final.text,
             "caption_json": as_json,
-            "stage1_caption": first.text if two_stages else None,
+            "stage1_caption": answer.first.text if two_stages else None,
             "prompt_tokens": final.prompt_tokens,
             "output_tokens": final.output_tokens,
             "finish_reason": final.finish_reason,

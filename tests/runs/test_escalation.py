@@ -1,0 +1,99 @@
+"""Captions that were cut off or go round in circles are asked for again, as data says; every try is a row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+import colcap
+from colcap.config import parse
+from colcap.engines.base import Engine, Generation
+from colcap.errors import ConfigError
+from colcap.qa.check import check
+from colcap.runners import choices
+from colcap.steps.escalation import Rung, repeated_share
+
+LONGER: dict[str, Any] = {"on": ["length"], "max_output_tokens": 64}
+
+
+def captioning(**more: Any) -> dict[str, Any]:
+    return {"model_variant": "tiny", **more}
+
+
+def test_what_was_cut_off_gets_more_tokens_and_keeps_its_first_try(
+    manifest: Path, tiny_engine: Engine, tmp_path: Path, truth: pl.DataFrame
+) -> None:
+    choice = captioning(max_output_tokens=3, escalation=[LONGER])
+
+    run = colcap.run(manifest, tmp_path / "out", engine=tiny_engine, captioning=choice, clips_per_part=2)
+    before = sorted(path.name for path in run.path.glob("captions/*/*"))
+    colcap.run(manifest, run.path, engine=tiny_engine)
+
+    rows = run.captions.sort("window_id", "attempt").select("attempt", "finish_reason").collect().rows()
+    assert rows == [(1, "length"), (2, "stop")] * 4
+    said = run.sql("select window_id, caption from captions_latest").join(truth, on="window_id")
+    assert said["caption"].to_list() == said["truth"].to_list()
+    assert before == [f"part-00000{part}{attempt}.parquet" for part in (0, 1) for attempt in (".a2", "")]
+    assert sorted(path.name for path in run.path.glob("captions/*/*")) == before  # nothing is left to do
+    assert check(run.path, verify=True) == []
+
+
+def test_rungs_are_tried_in_order_until_one_is_good(manifest: Path, tiny_engine: Engine, tmp_path: Path) -> None:
+    rungs = [{"on": ["length"], "max_output_tokens": 4}, LONGER, {"on": ["length"], "max_output_tokens": 99}]
+
+    run = colcap.run(
+        manifest, tmp_path / "out", engine=tiny_engine, captioning=captioning(max_output_tokens=3, escalation=rungs)
+    )
+
+    rows = run.sql("select attempt, output_tokens, finish_reason from captions where window_id = 'short:00000'").rows()
+    assert [(attempt, reason) for attempt, _, reason in rows] == [(1, "length"), (2, "length"), (3, "stop")]
+    assert [tokens for _, tokens, _ in rows][:2] == [3, 4]
+
+
+def test_good_captions_are_not_asked_again(manifest: Path, tiny_engine: Engine, tmp_path: Path) -> None:
+    run = colcap.run(manifest, tmp_path / "out", engine=tiny_engine, captioning=captioning(escalation=[LONGER]))
+
+    assert run.captions.collect()["attempt"].to_list() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A red circle moves left across a black background.", False),
+        ("the road the road the road the road", True),
+        ("", False),
+        ("one two", False),
+    ],
+)
+def test_a_loop_is_seen(text: str, expected: bool) -> None:
+    rung = Rung(frozenset({"repetition"}), choices.sampling(parse({})))
+
+    assert rung.catches(Generation(text=text, finish_reason="stop")) == expected
+
+
+def test_sql_draws_the_same_line() -> None:
+    words = "list_filter(regexp_split_to_array(lower(caption), '[^\\p{L}\\p{N}]+'), lambda word: word <> '')"
+    texts = ["the road the road the road", "a b c d e f a b c", "Ein Auto fährt, ein Auto fährt, ein Auto hält"]
+    groups = f"list_transform(range(1, len({words}) - 1), lambda i: list_slice({words}, i, i + 2))"
+
+    rows = f"select {groups} as g from (select unnest($texts) as caption)"
+    shares = duckdb.execute(f"select 1 - len(list_distinct(g)) / len(g) from ({rows})", {"texts": texts}).fetchall()
+
+    assert words in (Path(__file__).parents[2] / "sql" / "repetition.sql").read_text()
+    assert [repeated_share(text) for text in texts] == pytest.approx([share for (share,) in shares])
+
+
+def test_a_rung_says_when(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"captioning.escalation.0.on"):
+        parse({"captioning": {"escalation": [{"on": []}]}})
+
+
+def test_an_escalation_belongs_to_the_fingerprint_and_its_absence_does_not() -> None:
+    plain, rung = parse({"captioning": captioning()}), parse({"captioning": captioning(escalation=[LONGER])})
+    model = choices.resolve_model(plain)
+
+    assert choices.caption_fingerprint(plain, model) != choices.caption_fingerprint(rung, model)
