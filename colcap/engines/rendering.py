@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 from colcap.engines.child import Child
 from colcap.engines.pixels import Pixels, Sight, in_floats
 from colcap.engines.render_worker import Job, Setup
-from colcap.engines.slots import Slot, Slots, SlotUnpickler
+from colcap.engines.slots import Slot, SlotPickler, Slots, SlotUnpickler
 from colcap.errors import RowError, printable
 
 log = logging.getLogger(__name__)
@@ -147,18 +147,25 @@ class PooledRendering:
     @asynccontextmanager
     async def rendered(self, prompt: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The engine's input."""
-        slot = self._slots.take(self._num_bytes(prompt)) if "multi_modal_data" in prompt and self._alive else None
-        made = None if slot is None else await self._render(prompt, slot)
-        if made is None:
-            async with self._inline.rendered(prompt) as made_here:
-                yield made_here
+        if "multi_modal_data" not in prompt:
+            async with self._inline.rendered(prompt) as made:
+                yield made
             return
-        assert slot is not None
-        if isinstance(made, RowError):
-            self._slots.give_back(slot)
-            raise made
-        yield made
+        slot = self._slots.take(self._num_bytes(prompt))
+        made = await self._render(prompt, slot) or await self._render_here(prompt, slot)
+        if not isinstance(made, RowError):
+            yield made
         self._slots.give_back(slot)
+        if isinstance(made, RowError):
+            raise made
+
+    async def _render_here(self, prompt: dict[str, Any], slot: Slot) -> Any:
+        """Without a process: into the slot all the same, since torch would lend from /dev/shm, which may be tiny."""
+        async with self._inline.rendered(prompt) as made:
+            out = io.BytesIO()
+            SlotPickler(out, slot).dump(made)
+            out.seek(0)
+            return SlotUnpickler(out, slot).load()
 
     def close(self) -> None:
         """End the processes."""
@@ -171,7 +178,7 @@ class PooledRendering:
     async def _render(self, prompt: dict[str, Any], slot: Slot) -> Any:
         """An engine's input, a RowError, or None where no process could do it."""
         process = await self._idle.get()
-        if process is None:  # none is left
+        if process is None:  # none is left, and the next who looks is to know it, too
             self._idle.put_nowait(None)
             return None
         work = self._loop.run_in_executor(self._threads, process.render, prompt, slot)

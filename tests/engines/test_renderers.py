@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 from renderers import rendered
 from tiny_windows import windows
 
@@ -159,10 +160,10 @@ async def rendered_by(setup: Setup, prompts: list[dict[str, Any]], *, dead: bool
 
 
 class _Marked:
-    """A renderer that is no longer needed to work."""
+    """A renderer that says it was asked."""
 
     async def render_cmpl_async(self, prompts: list[Any]) -> list[Any]:
-        return [{"inline": True}]
+        return [{"inline": torch.ones(3)}]
 
 
 def test_the_same_input_for_the_engine(tiny: ResolvedModel) -> None:
@@ -185,7 +186,8 @@ def test_with_no_renderer_left_this_process_renders(tiny: ResolvedModel) -> None
 
     result = asyncio.run(rendered_by(setup_of(tiny), prompts, dead=True))
 
-    assert [made for made, _ in result] == [{"inline": True}] * 4
+    assert [list(made) for made, _ in result] == [["inline"]] * 4
+    assert all(made["inline"].is_shared() for made, _ in result)  # the engine takes nothing else without a copy
 
 
 def test_renderers_and_a_cache_of_videos_exclude_each_other(tiny: ResolvedModel) -> None:

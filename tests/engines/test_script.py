@@ -40,6 +40,7 @@ def script(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "script.py"],
         cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # whatever cores others have claimed
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
