@@ -88,6 +88,7 @@ def logged(run: Path, verb: str, *, verbose: bool = False) -> Iterator[None]:
     if not ours.hasHandlers():  # with a handler of our own, Python would no longer show warnings by itself
         handlers.append(logging.StreamHandler())
         handlers[1].setLevel(logging.WARNING)
+        handlers[1].addFilter(lambda record: record.name != __name__)  # why a run stopped is told by whoever ran it
     before = ours.level
     ours.setLevel(logging.DEBUG if verbose else logging.INFO)
     for handler in handlers:

@@ -102,11 +102,14 @@ class Timings:
         log.info("part done", extra={"fields": {"part": part, "stages": said}})
         try:
             self._write(pl.DataFrame(rows, schema=TIMINGS, orient="row"), store.part_name(part, attempt))
-        except OSError as error:
+        except (OSError, pl.exceptions.PolarsError) as error:  # polars says a full disk in its own words
             log.warning("timings of part %d were not written: %s", part, error)
 
     def _write(self, rows: pl.DataFrame, name: str) -> None:
         self._folder.mkdir(exist_ok=True)
         temp = self._folder / f".{name}.{os.getpid()}.tmp"
-        rows.write_parquet(temp, compression="uncompressed")
-        os.replace(temp, self._folder / name)
+        try:
+            rows.write_parquet(temp, compression="uncompressed")
+            os.replace(temp, self._folder / name)
+        finally:
+            temp.unlink(missing_ok=True)
