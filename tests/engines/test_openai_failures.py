@@ -13,6 +13,7 @@ from typing import Any
 import misbehaving as server_that
 import pytest
 from misbehaving import Misbehaving, answer, closes, drips, refuses, says, sends, waits
+from simulated import simulated_engine
 
 import colcap
 from colcap.config import parse
@@ -230,6 +231,18 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     assert set(rows["model"]) == {"m"}
     assert KEY.encode() not in written
     assert KEY not in caplog.text
+
+
+def test_a_server_that_fails_now_and_then_costs_a_run_no_row(manifest: Path, tmp_path: Path) -> None:
+    with simulated_engine(slots=2, prefill_ms=5, token_ms=0, fail_every=2) as engine:
+        run = colcap.run(
+            manifest, tmp_path / "out", captioning=engine.captioning(), generate_previews=False, clips_per_part=1
+        )
+        stats = engine.stats()
+
+    assert run.captions.collect()["status"].to_list() == ["ok"] * 4
+    assert stats["done"] == 4
+    assert stats["arrivals"] > 4
 
 
 def test_closing_sends_waiting_callers_home() -> None:
