@@ -2,8 +2,10 @@
 
     python benchmarks/overlap.py [--rounds N]
 
-Two manifests: one whose media work is the slower half (720p, two windows), one of clips so small (112x112, 32
-frames, previews at their own height) that the engine is. The engine is started once, before anything is timed. The
+Three cases: media work is the slower half (720p, two windows); clips so small (112x112, 32 frames, previews at
+their own height) that the engine is, but not by much; the same clips with twice as many frames shown to the model, so
+that the engine is clearly the slower half. On two cores the engine has one, and its front-end (3 ms a request) shares
+the other with the media work, so the second case has no room to be 1.00. The engine is started once, before anything is timed. The
 media half is the same run with an engine that answers at once; the engine half is the same requests, ready in
 memory, in the same batches.
 """
@@ -38,6 +40,7 @@ from colcap.steps.media import MediaStep, table_rows
 TINY = {"model_variant": "tiny"}
 LARGE = {"captioning": TINY}
 SMALL = {"captioning": TINY, "preview": {"target_height": 112}}
+SMALL_MORE_FRAMES = {"captioning": TINY | {"sampling_fps": 4.0}, "preview": {"target_height": 112}}
 
 
 class InstantEngine:
@@ -131,10 +134,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         large = make_manifest(folder, "large", 40, distinct=4, size=(1280, 720), frames=512, fps=24)
-        small = make_manifest(folder, "small", 1200, distinct=1200, size=(112, 112), frames=32, fps=4)
+        small = make_manifest(folder, "small", 800, distinct=800, size=(112, 112), frames=32, fps=4)
         engine_alone(samples_of(small, SMALL)[:8], SMALL, engine)  # the first requests warm the engine up
         compare("media is the slower half", large, LARGE, engine, args.rounds)
-        compare("the engine is the slower half", small, SMALL, engine, args.rounds)
+        compare("the engine is a little slower", small, SMALL, engine, args.rounds)
+        compare("the engine is clearly slower", small, SMALL_MORE_FRAMES, engine, args.rounds)
     engine.close()
 
 
