@@ -13,6 +13,10 @@ from colcap.media.orientation import UPRIGHT, orientation_of
 COMPONENTS = {"yuv420p": 1, "rgb24": 3, "bgra": 4}
 """Bytes of a pixel in a plane, by pixel format."""
 
+SCALED_AS = {"rgb24": "gbrp"}
+"""Formats that are scaled as another and only then packed. Straight to packed RGB, swscale takes a shortcut that
+darkens by 0.5 to 1.8 of 255 and is slower: 4.3 ms for 720p to 1008x560, against 2.0 ms with no error at all."""
+
 
 def displayed_size(frame: VideoFrame) -> tuple[int, int]:
     """(width, height) of a frame as displayed; non-square pixels are not stretched, as in ffmpeg's scaler."""
@@ -31,7 +35,8 @@ class Scaler:
 
     def __init__(self, pixel_format: str) -> None:
         self._format = pixel_format
-        self._reformatter = VideoReformatter()
+        self._scaled_format = SCALED_AS.get(pixel_format, pixel_format)
+        self._reformatter, self._packer = VideoReformatter(), VideoReformatter()
 
     def scaled(self, frame: VideoFrame, width: int, height: int) -> VideoFrame:
         """Scale a frame and turn it upright.
@@ -51,12 +56,14 @@ class Scaler:
             frame,
             coded_width,
             coded_height,
-            self._format,
+            self._scaled_format,
             dst_colorspace=Colorspace.ITU601 if self._format == "yuv420p" else None,
             dst_color_range=ColorRange.MPEG if self._format == "yuv420p" else None,
             interpolation=filter_for(frame),
             threads=1,
         )
+        if self._scaled_format != self._format:
+            scaled = self._packer.reformat(scaled, coded_width, coded_height, self._format, threads=1)
         if orientation == UPRIGHT:
             return scaled
         turned = VideoFrame(width, height, self._format)
