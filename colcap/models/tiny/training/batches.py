@@ -46,6 +46,8 @@ FEW_OURS_SHARE: Final = 0.15
 FEW: Final = {(4, 8): 0.9, (2, 3): 0.1}
 MANY: Final = {(4, 8): 0.4, (9, 16): 0.27, (17, 24): 0.18, (25, 42): 0.1, (2, 3): 0.05}
 """Sampled frames, inclusive, and how often; a model that knows the short ones learns the long ones quickly."""
+PRACTISED: Final = {(4, 8): 0.3, (9, 16): 0.27, (17, 24): 0.2, (25, 42): 0.15, (2, 2): 0.08}
+PRACTISED_TEXT_SHARE: Final = 0.1
 FEW_UNTIL: Final = 0.35
 """Share of the training that sees few frames only."""
 
@@ -107,10 +109,18 @@ class PairBatches:
 
 
 class ConversationBatches:
-    """Conversations about clips and about captions; item `i` is always the same."""
+    """Conversations about clips and about captions; item `i` is always the same.
 
-    def __init__(self, num_batches: int, seed: int, folder: Path) -> None:
-        self._num_batches, self._seed, self._folder = num_batches, seed, folder
+    Parameters
+    ----------
+    num_batches : from few frames to many, unless `practising`.
+    seed : of everything that is drawn.
+    folder : holds the tokenizer.
+    practising : many long clips, and two neighbouring frames of one, from the start.
+    """
+
+    def __init__(self, num_batches: int, seed: int, folder: Path, *, practising: bool = False) -> None:
+        self._num_batches, self._seed, self._folder, self._practising = num_batches, seed, folder, practising
         self._maker: ConversationMaker | None = None
 
     def __len__(self) -> int:
@@ -119,16 +129,26 @@ class ConversationBatches:
     def __getitem__(self, index: int) -> Batch:
         if self._maker is None:  # in the worker process: a tokenizer does not survive a fork well
             self._maker = ConversationMaker(self._folder)
-        rng = random.Random(f"talk {self._seed} {index}")
         progress = index / self._num_batches
-        if rng.random() < TEXT_SHARE and progress > 0.03:
+        if self._practising:
+            rng, lengths = random.Random(f"practise {self._seed} {index}"), PRACTISED
+            text_share, ours_share = PRACTISED_TEXT_SHARE, OURS_SHARE
+        else:
+            rng, lengths = random.Random(f"talk {self._seed} {index}"), FEW if progress < FEW_UNTIL else MANY
+            text_share = TEXT_SHARE if progress > 0.03 else 0.0
+            ours_share = FEW_OURS_SHARE if progress < FEW_UNTIL else OURS_SHARE
+        if rng.random() < text_share:
             return self._maker.batch([_enhancing(rng) for _ in range(CAPTIONS)], None, rng)
-        num_frames = _draw_length(FEW if progress < FEW_UNTIL else MANY, rng)
+        looks = self._looks(_draw_length(lengths, rng), rng)
+        ours = rng.random() < ours_share
+        return self._maker.batch([_asking(each, rng, ours=ours) for each in looks], pictures(looks), rng)
+
+    def _looks(self, num_frames: int, rng: random.Random) -> list[Look]:
         shape = frame_shape(rng)
         count = next(clips for most, clips in CLIPS if num_frames <= most)
-        looks = [look(shape, num_frames, rng) for _ in range(count)]
-        ours = rng.random() < (FEW_OURS_SHARE if progress < FEW_UNTIL else OURS_SHARE)
-        return self._maker.batch([_asking(each, rng, ours=ours) for each in looks], pictures(looks), rng)
+        if self._practising and num_frames == 2:
+            return [look(shape, rng.randint(4, 14), rng, only_pair=True) for _ in range(count)]
+        return [look(shape, num_frames, rng) for _ in range(count)]
 
 
 def _draw_length(lengths: dict[tuple[int, int], float], rng: random.Random) -> int:

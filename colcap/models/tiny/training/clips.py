@@ -86,7 +86,8 @@ def look(shape: tuple[int, int], num_frames: int, rng: random.Random, *, only_pa
         path = np.concatenate([path, path[-1:]])
     frames = _worn(np.stack(list(drawn(scene, path, width, height, rng))), rng)
     places = path / [width, height, min(width, height)]
-    return Look(_scaled(frames, *model_size(shape)), as_seen(scene, num_frames), places.astype(np.float32))
+    shown = as_seen(scene, len(path) if only_pair else num_frames)
+    return Look(_scaled(frames, *model_size(shape)), shown, places.astype(np.float32))
 
 
 def _trained_scene(rng: random.Random) -> Scene:

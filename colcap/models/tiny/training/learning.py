@@ -1,4 +1,4 @@
-"""Two lessons: first look at pairs of frames, then look at clips and talk."""
+"""Three lessons: look at pairs of frames; look at clips and talk; practise on long clips, without help."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from colcap.models.tiny.training.network import Network
 
 LOOK_STEPS_PER_MINUTE: Final = 40
 TALK_STEPS_PER_MINUTE: Final = 65
-"""What CPU minutes were measured to buy, both lessons together; a run is as long as its steps, not as its clock, so
+PRACTISE_STEPS_PER_MINUTE: Final = 55
+"""What CPU minutes were measured to buy, all lessons together; a run is as long as its steps, not as its clock, so
 that the same seed gives the same model on a busy machine."""
 
 LOOK_RATE: Final = 2.5e-3
 TALK_RATE: Final = 1.6e-3
+PRACTISE_RATE: Final = 1.2e-3
 SEEING_WEIGHT: Final = 0.3
 LOOKING_BACK_WEIGHT: Final = 3.0
 REPORT_EVERY: Final = 50
@@ -76,6 +78,14 @@ def learn(network: Network, folder: Path, *, minutes: float, seed: int, log: Log
     log.say(f"looking at clips and talking, {talk_steps} steps")
     conversations = ConversationBatches(talk_steps, seed, folder)
     _lesson(network, network.named_parameters(), conversations, TALK_RATE, _talk, log)
+    practise(network, folder, num_steps=round(minutes * PRACTISE_STEPS_PER_MINUTE), seed=seed, log=log)
+
+
+def practise(network: Network, folder: Path, *, num_steps: int, seed: int, log: Log) -> None:
+    """The last lesson: answers alone count, so that what helped the others may be unlearned."""
+    log.say(f"practising, {num_steps} steps")
+    batches = ConversationBatches(num_steps, seed, folder, practising=True)
+    _lesson(network, network.model.named_parameters(prefix="model"), batches, PRACTISE_RATE, _recite, log)
 
 
 Judge = Callable[[Network, Any, float], tuple[Tensor, dict[str, float]]]
@@ -156,6 +166,16 @@ def _talk(network: Network, batch: Batch, progress: float) -> tuple[Tensor, dict
     way = looking_back_loss(_answers(network.looks_back, back[is_video], shown), shown.true)
     help_ = SEEING_WEIGHT * (1 - progress) * (seeing + LOOKING_BACK_WEIGHT * way)
     return loss + help_, {**figures, "seeing": seeing.item(), "way": way.item()}
+
+
+def _recite(network: Network, batch: Batch, _: float) -> tuple[Tensor, dict[str, float]]:
+    shown = batch.pictures
+    vision = None if shown is None else _seen(network, shown).flatten(0, 1)
+    states, _ = network.text(batch.ids, batch.positions, vision)
+    answered = batch.labels >= 0
+    loss, right = answer_loss(network.logits(states[answered]).float(), batch.labels[answered])
+    kind = "enhance" if shown is None else "caption"
+    return loss, {kind: loss.item(), f"{kind}_right": right.item()}
 
 
 def _seen(network: Network, shown: Pictures) -> Tensor:
