@@ -31,6 +31,7 @@ import polars as pl
 import psutil
 
 import colcap
+from colcap.footers import INDEX
 from colcap.models.tiny.synth import clip, random_scene
 from colcap.qa.check import check
 
@@ -220,7 +221,7 @@ def errors_of(run: Path, names: list[str]) -> list[str]:
 def finish(job: Job, run: Path) -> None:
     """A run that came to its end has everything once, and nothing else."""
     require([name for name in job.calm if name not in parts_of(run)], "are missing at the end")
-    require([str(path) for path in run.rglob(".*") if path.name != ".lock"], "are left behind")
+    require([str(path) for path in run.rglob(".*") if path.name not in (".lock", INDEX)], "are left behind")
     require([str(problem) for problem in check(run, verify=True)], "is what check --verify found")
     ids = colcap.open(run).clips.select("clip_id").collect()["clip_id"].sort()
     if not ids.equals(pl.read_parquet(job.manifest)["clip_id"].sort()):

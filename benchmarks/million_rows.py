@@ -3,9 +3,10 @@
     python benchmarks/million_rows.py [--rows 1000000] [--clips-per-part 64]
 
 The rows point at a few small clips. Measured from outside, as wall time and the peak memory of a `colcap` process:
-the first start, until its first part is committed (it is killed then); `colcap status` of a finished run; and the same
-`colcap run` on a finished run, which looks at every part and finds nothing to do. The finished run is the first part,
-made by a real run with an engine that always says the same, copied under every part's number.
+the first start, until its first part is committed (it is killed then); `colcap status` of a finished run, before and
+after the footers of its files are remembered (colcap/footers.py); and the same `colcap run` on a finished run, which
+looks at every part and finds nothing to do. The finished run is the first part, made by a real run with an engine that
+always says the same, copied under every part's number.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 
 import colcap
 from colcap.engines.base import EngineStats, Generation, Request, Sampling
+from colcap.footers import SETTLED_S
 from colcap.models.tiny.synth import clip, random_scene
 
 DISTINCT = 4
@@ -121,6 +123,8 @@ def main() -> None:
         told("first start, until a part is committed", first)
         files = fill(manifest, run, args.clips_per_part, -(-args.rows // args.clips_per_part))
         print(f"a finished run of {files} files")
+        time.sleep(SETTLED_S)  # younger files are not remembered
+        told("status, nothing remembered yet", measure(["status", str(run)]))
         told("status", measure(["status", str(run)]))
         told("run again: nothing to do", measure(["run", str(manifest), str(run), "--captioning-algorithm", "tiny"]))
 

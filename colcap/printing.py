@@ -12,6 +12,7 @@ from rich.text import Text
 
 from colcap.api import Run
 from colcap.errors import printable
+from colcap.qa.tally import Tally, tally
 from colcap.runners.plan import progress_of
 
 
@@ -49,29 +50,26 @@ def _cell(value: object) -> str:
 def summary_lines(run: Run) -> tuple[list[str], int]:
     """What a run holds, in lines for a person, and how many of its rows ended in an error."""
     parts_done, parts = progress_of(run.path)
-    lines = [f"{run.path}: {parts_done} of {parts} parts"]
-    failed = 0
-    counts = run.sql(_COUNTS)
-    for name, rows, ok, skipped, errors in counts.iter_rows():
-        if rows:
-            notes = [f"{ok} ok", *([f"{skipped} skipped"] if skipped else []), *([f"{errors} error"] if errors else [])]
-            lines.append(f"  {name:<9} {rows:>8}   {', '.join(notes)}")
-            failed += errors
-    told = run.sql("@errors").select("table_name", "error_kind", "rows", "example_id", "example")
-    for name, kind, rows, example_id, example in told.iter_rows():
-        first_line = printable(example).partition("\n")[0][:160]
-        lines.append(f"  {rows} {name} {kind}, e.g. {printable(example_id)}: {first_line}")
-    return lines, failed
+    lines, notes, failed = [f"{run.path}: {parts_done} of {parts} parts"], [], 0
+    for said in tally(run.path):
+        if said.rows or said.damaged:
+            by_status = [(f"{said.of(status)} {status}") for status in ("ok", "skipped", "error") if said.of(status)]
+            lines.append(f"  {said.table:<9} {said.rows:>8}   {', '.join(by_status)}")
+            notes += _notes(said)
+            failed += said.of("error")
+    return lines + notes, failed
 
 
-_COUNTS = " union all ".join(
-    f"""select '{name}' as name, count(*) as rows, count(*) filter (status = 'ok') as ok,
-    count(*) filter (status = 'skipped') as skipped, count(*) filter (status = 'error') as errors from {view}"""
-    for name, view in [
-        ("clips", "clips"),
-        ("windows", "windows"),
-        ("previews", "previews"),
-        ("captions", "captions_latest"),
-        ("enhanced", "enhanced_latest"),
-    ]
-)
+def _notes(said: Tally) -> list[str]:
+    """A line for each kind of failure, the most frequent first."""
+    lines = []
+    for name, rows in sorted(said.counts.items(), key=lambda item: (-item[1], item[0])):
+        if name in said.examples:
+            row_id, error = said.examples[name]
+            first_line = printable(error).partition("\n")[0][:160]
+            kind = printable(name.partition(":")[2] or name)
+            lines.append(f"  {rows} {said.table} {kind}, e.g. {printable(row_id)}: {first_line}")
+    if said.damaged:
+        more = "" if len(said.damaged) == 1 else f" and {len(said.damaged) - 1} more files"
+        lines.append(f"  {said.damaged[0]}{more}: damaged, not counted; the same `colcap run` makes it again")
+    return lines

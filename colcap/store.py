@@ -11,12 +11,14 @@ import errno
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import polars as pl
@@ -32,6 +34,7 @@ ROW_GROUP_BYTES: Final = 24 << 20
 FACT_ROW_GROUP: Final = 122_880
 PART_NAME: Final = re.compile(r"part-(\d{6,})(?:\.a(\d+))?\.parquet")
 JOURNAL_PREFIX: Final = ".commit-"
+COUNTS: Final = "colcap.counts"
 LOCK_NAME: Final = ".lock"
 """A run folder's writer holds a lock on this file; the lock dies with the writer, the file stays."""
 
@@ -65,6 +68,8 @@ class Footer:
     `selection`: some of them, chosen by hand."""
     basis: str = ""
     """Hash of what was already there that the rows were made from; empty where that is the clips alone."""
+    counts: Mapping[str, int] | None = field(default=None, hash=False)
+    """Rows by status, with the kind of those that are not ok (`error:corrupt`); None where the part does not say."""
 
 
 def table_dir(run: Path, table: str, caption_set: str | None = None) -> Path:
@@ -99,7 +104,8 @@ def list_parts(folder: Path) -> list[PartFile]:
 def read_footer(path: Path) -> Footer | None:
     """What a part says about itself; None where the file is damaged, short or not one of ours."""
     try:
-        meta = pq.read_metadata(path)
+        with open(path, "rb") as file:  # pyarrow's own opening takes as long as the reading
+            meta = pq.read_metadata(file)
         said = meta.metadata or {}
         footer = Footer(
             int(said[b"colcap.part"]),
@@ -107,10 +113,36 @@ def read_footer(path: Path) -> Footer | None:
             said[b"colcap.fingerprint"].decode(),
             said.get(b"colcap.scope", b"part").decode(),
             said.get(b"colcap.basis", b"").decode(),
+            parse_counts(said[COUNTS.encode()].decode()) if COUNTS.encode() in said else None,
         )
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return None
     return footer if footer.rows == meta.num_rows else None
+
+
+@lru_cache(maxsize=1024)
+def parse_counts(text: str | None) -> Mapping[str, int] | None:
+    """What a footer says of its rows' status.
+
+    Raises
+    ------
+    ValueError : that is not what we write.
+
+    >>> dict(parse_counts('{"ok": 3, "error:corrupt": 1}'))
+    {'ok': 3, 'error:corrupt': 1}
+    """
+    if text is None:
+        return None
+    said = json.loads(text)
+    if not isinstance(said, dict) or not all(isinstance(rows, int) for rows in said.values()):
+        raise ValueError(f"counts must be a table of numbers, got {text[:100]!r}")
+    return MappingProxyType(said)
+
+
+def count_rows(frame: pl.DataFrame) -> Counter[str]:
+    """Rows by status, with the kind of those that are not ok, as footers say it."""
+    counted = frame.group_by("status", "error_kind").len().iter_rows()
+    return Counter({status if kind is None else f"{status}:{kind}": rows for status, kind, rows in counted})
 
 
 def arrow_schema(schema: Mapping[str, pl.DataType]) -> pa.Schema:
@@ -124,6 +156,7 @@ class TableWriter:
     def __init__(self, table: str, final: Path, schema: Mapping[str, pl.DataType]) -> None:
         self.final = final
         self.rows = 0
+        self._counts: Counter[str] | None = Counter() if "status" in schema else None
         self.temp = final.parent / f".{final.name.removesuffix('.parquet')}.{os.getpid()}.tmp"
         self._schema = schema
         self._blob = BLOB_TABLES.get(table)
@@ -142,6 +175,8 @@ class TableWriter:
             return
         self._waiting.append(frame.select(list(self._schema)).cast(dict(self._schema)))  # type: ignore[arg-type]
         self.rows += frame.height
+        if self._counts is not None:
+            self._counts += count_rows(frame)
         if self._blob:
             self._waiting_bytes += int(frame[self._blob].bin.size().sum() or 0)
             if self._waiting_bytes >= ROW_GROUP_BYTES:
@@ -150,7 +185,8 @@ class TableWriter:
     def close(self, footer: Mapping[str, str]) -> None:
         """Write what waits and the footer, and make sure it is on the disk."""
         self._flush()
-        self._writer.add_key_value_metadata({**footer, "colcap.rows": str(self.rows)})
+        counts = {} if self._counts is None else {COUNTS: json.dumps(self._counts, sort_keys=True)}
+        self._writer.add_key_value_metadata({**footer, **counts, "colcap.rows": str(self.rows)})
         self._writer.close()
         _sync(self.temp)
 

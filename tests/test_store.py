@@ -49,7 +49,7 @@ def test_a_part_says_what_it_is_and_keeps_its_types_when_empty(tmp_path: Path) -
     commit_of(tmp_path, part=5).commit()
     path = tmp_path / "windows" / "part-000005.parquet"
 
-    assert store.read_footer(path) == store.Footer(part=5, rows=0, fingerprint="f1", scope="part")
+    assert store.read_footer(path) == store.Footer(part=5, rows=0, fingerprint="f1", scope="part", counts={})
     assert pl.read_parquet_schema(path) == WINDOWS
     assert json.loads(pq.read_metadata(path).metadata[b"colcap.versions"])["polars"]
 

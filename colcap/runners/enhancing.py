@@ -57,10 +57,10 @@ def plan_enhancement(
     windows : enhance these, chosen by hand, and no others.
     """
     wanted = fingerprint(choices)
-    done = attempts(store.table_dir(run, "enhanced", caption_set))
+    done = attempts(run, "enhanced", caption_set)
     chosen = None if windows is None else _by_part(run, windows)
     todo = []
-    for part, captions in sorted(attempts(store.table_dir(run, "captions", caption_set)).items()):
+    for part, captions in sorted(attempts(run, "captions", caption_set).items()):
         basis = fingerprint({"captions": [[attempt, footer.fingerprint, footer.rows] for attempt, footer in captions]})
         there = done.get(part, [])
         plan = partial(EnhanceTodo, part, new_attempt(there), wanted, basis)
@@ -168,7 +168,7 @@ class Enhancer:
 
 def count_captions(run: Path, caption_set: str, todo: Sequence[EnhanceTodo]) -> int:
     """How many captions these parts have to enhance, at most."""
-    there = attempts(store.table_dir(run, "captions", caption_set))
+    there = attempts(run, "captions", caption_set)
     return sum(
         max(footer.rows for _, footer in there[part.part]) if part.windows is None else len(part.windows)
         for part in todo

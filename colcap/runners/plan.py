@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from colcap import manifests, store
 from colcap.config import Config, fingerprint, media_facts, preview_facts
+from colcap.footers import Part, read_footers
 from colcap.runners.jobs import CaptionJob
 from colcap.runners.runfile import read_run_file, saved_config
 
@@ -106,37 +107,39 @@ def unfinished(plan: Plan) -> tuple[PartTodo, ...]:
 
 
 class _Known:
-    """The files a run has, listed once."""
+    """The files a run has, with their footers, listed once."""
 
     def __init__(self, plan: Plan) -> None:
-        self._files = {
-            table: {file.part: file for file in store.list_parts(store.table_dir(plan.run, table))}
-            for table in (*plan.media_tables, *PREVIEW_TABLES)
+        tables = {table: store.table_dir(plan.run, table) for table in (*plan.media_tables, *PREVIEW_TABLES)}
+        sets = {job.caption_set: store.table_dir(plan.run, "captions", job.caption_set) for job in plan.jobs}
+        found = read_footers(plan.run, [*tables.values(), *sets.values()])
+        self._made_by = {
+            table: {one.file.part: one.footer.fingerprint for one in found[folder] if one.footer and one.is_its_own}
+            for table, folder in tables.items()
         }
-        self._wanted = {table: plan.fingerprint(table) for table in self._files}
-        folders = {job.caption_set: store.table_dir(plan.run, "captions", job.caption_set) for job in plan.jobs}
-        self.captions = {name: attempts(folder) for name, folder in folders.items()}
+        self._wanted = {table: plan.fingerprint(table) for table in tables}
+        self.captions = {name: _attempts(found[folder]) for name, folder in sets.items()}
 
     def has(self, part: int, tables: Sequence[str]) -> bool:
         """Whether all these tables have a sound file of this part made with the choices that are wanted."""
-        return all(self._is_sound(part, table) for table in tables)
-
-    def _is_sound(self, part: int, table: str) -> bool:
-        file = self._files[table].get(part)
-        footer = store.read_footer(file.path) if file else None
-        return bool(footer and footer.part == part and footer.fingerprint == self._wanted[table])
+        return all(self._made_by[table].get(part) == self._wanted[table] for table in tables)
 
 
 Attempts = dict[int, list[tuple[int, store.Footer]]]
 """Of each part, its sound attempts, oldest first: number and footer."""
 
 
-def attempts(folder: Path) -> Attempts:
-    """The sound attempts in one caption set's folder."""
+def attempts(run: Path, table: str, caption_set: str) -> Attempts:
+    """The sound attempts of one caption set: at captions, or at enhanced ones."""
+    folder = store.table_dir(run, table, caption_set)
+    return _attempts(read_footers(run, [folder])[folder])
+
+
+def _attempts(parts: Iterable[Part]) -> Attempts:
     found: Attempts = {}
-    for file in store.list_parts(folder):
-        if footer := store.read_footer(file.path):
-            found.setdefault(file.part, []).append((file.attempt, footer))
+    for one in parts:
+        if one.footer:
+            found.setdefault(one.file.part, []).append((one.file.attempt, one.footer))
     return found
 
 

@@ -54,7 +54,7 @@ def _by_part(rows: pl.DataFrame) -> dict[int, frozenset[str]]:
 def caption_todo(plan: Plan, selection: Selection) -> tuple[PartTodo, ...]:
     """Caption these windows again, in the set of the plan's one job."""
     (job,) = plan.jobs
-    there = attempts(store.table_dir(plan.run, "captions", job.caption_set))
+    there = attempts(plan.run, "captions", job.caption_set)
     return tuple(
         PartTodo(
             part,
@@ -111,7 +111,7 @@ def retry_todo(plan: Plan, where: str | None, *, again: bool = False) -> tuple[P
     for caption_set in sets:
         for window_id, part in select.without_caption(plan.run, caption_set).iter_rows():
             failed[part].captions[caption_set].add(window_id)
-    there = {name: attempts(store.table_dir(plan.run, "captions", name)) for name in sets}
+    there = {name: attempts(plan.run, "captions", name) for name in sets}
     return tuple(_retry(there, part, failed[part].redo()) for part in sorted(failed) if part not in busy)
 
 
