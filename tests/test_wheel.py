@@ -65,7 +65,7 @@ def _only(folder: Path, pattern: str) -> Path:
     return found
 
 
-def _run(*words: str | Path, cwd: Path, timeout: float = 100) -> str:
+def _run(*words: str | Path, cwd: Path, timeout: float = 240) -> str:
     """Run a command that knows nothing of this checkout; its output."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
