@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
-import fcntl
 import multiprocessing
-import os
-import resource
-import select
 import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from types import SimpleNamespace, TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -22,7 +20,8 @@ import pebble
 import pebble.pool.process
 from pebble.pool.base_pool import PoolStatus
 
-from colcap.errors import RowError
+from colcap.errors import ColcapError, RowError
+from colcap.media.worker_process import run_task, start_worker
 
 T = TypeVar("T")
 
@@ -31,7 +30,12 @@ pebble.pool.process.time = SimpleNamespace(time=time.monotonic, sleep=time.sleep
 
 MAX_MEMORY_BYTES: Final = 6 << 30
 TRIES: Final = 3
-"""Pools that may break under a task before it is given up; workers that cannot even start break every one."""
+"""Workers that may die before they begin a task; then it is given up, since those that cannot even start all do."""
+
+WAKE_S: Final = 0.1
+UNGUARDED: Final = (
+    'Workers import the script that they were started from: put what calls colcap under `if __name__ == "__main__":`.'
+)
 PRELOADED: Final = ["numpy", "av"]
 """Imported once, in the process that workers are forked from. Nothing of ours: `import colcap` brings polars, which
 starts threads that do not survive a fork; workers import it for themselves."""
@@ -70,13 +74,14 @@ class MediaPool:
     ) -> None:
         if num_workers < 1:
             raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+        refuse_while_imported()
         self._timeout_s = timeout_s
-        self._num_workers = num_workers
         self._start = (tuple(cores) if cores else None, max_memory_bytes, initializer, tuple(initargs))
-        self._lock, self._kill_lock = threading.Lock(), threading.Lock()
+        self._lock, self._kill_lock = threading.RLock(), threading.Lock()
+        self._waiting: deque[_Task] = deque()
         self._unfinished: set[Future[Any]] = set()
-        self._killed = False
-        self._pool = self._new_pool()
+        self._closed = self._killed = False
+        self._workers = [_Worker(self._new_pool()) for _ in range(num_workers)]
 
     def submit(self, fn: Callable[..., T], *args: Any) -> Future[T]:
         """Run `fn(*args)` in a worker; both must pickle.
@@ -84,52 +89,85 @@ class MediaPool:
         Returns
         -------
         A future of the result. Its exception is what `fn` raised, or a RowError: `timeout`, `crashed`, or `too_large`
-        where memory ran out. Cancelling it stops the task.
+        where memory ran out; or a ColcapError where workers do not start. Cancelling it stops the task.
 
         Raises
         ------
         RuntimeError
             The pool is closed.
         """
+        if self._closed or self._killed:
+            raise RuntimeError("the pool is closed")
         outer: Future[T] = Future()
         self._unfinished.add(outer)
         outer.add_done_callback(self._unfinished.discard)
-        self._schedule(outer, fn, args, TRIES)
+        self._waiting.append(_Task(outer, fn, args))
+        self._hand_out()
         return outer
 
     def _new_pool(self) -> pebble.ProcessPool:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        return pebble.ProcessPool(self._num_workers, initializer=_start_worker, initargs=self._start, context=context)
+        return pebble.ProcessPool(1, initializer=start_worker, initargs=self._start, context=context)
 
-    def _schedule(self, outer: Future[Any], fn: Callable[..., Any], args: Sequence[Any], tries: int) -> None:
-        inner = self._healthy().schedule(_run, args=(fn, *args), timeout=self._timeout_s)
-
-        def settle(done: Future[Any]) -> None:
-            error = None if done.cancelled() else done.exception()
-            again = 0 if self._killed else _tries_left(error, tries)
-            if again:
-                self._schedule(outer, fn, args, again)
-            elif done.cancelled() or self._killed:
-                outer.cancel()
-            elif outer.set_running_or_notify_cancel():
-                _set(outer, done, error, self._timeout_s)
-
-        inner.add_done_callback(settle)
-        outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
-
-    def _healthy(self) -> pebble.ProcessPool:
-        """The pool, or a new one: pebble gives up for good when a worker dies that has nothing to do."""
+    def _hand_out(self) -> None:
+        """Give waiting tasks to workers that have nothing to do."""
         with self._lock:
-            if self._pool._context.status == PoolStatus.ERROR and not self._killed:
-                threading.Thread(target=self._pool.join, daemon=True).start()
-                self._pool = self._new_pool()
-            return self._pool
+            for worker in self._workers:
+                if worker.pool._context.status == PoolStatus.ERROR and worker.inner:
+                    self._settle(worker, worker.inner, BrokenProcessPool("the worker died before it took the task"))
+                while self._waiting and worker.inner is None and not self._killed:
+                    task = self._waiting.popleft()
+                    if not task.outer.done():
+                        self._give(worker, task)
+
+    def _give(self, worker: _Worker, task: _Task) -> None:
+        if worker.pool._context.status == PoolStatus.ERROR:  # it died while it had nothing to do
+            self._replace(worker)
+        try:
+            inner = worker.pool.schedule(run_task, args=(task.fn, *task.args), timeout=self._timeout_s)
+        except (BrokenProcessPool, RuntimeError) as error:
+            self._replace(worker)
+            self._end(task, BrokenProcessPool(str(error)))
+            return
+        worker.inner, worker.task = inner, task
+        task.outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+        inner.add_done_callback(lambda done: self._settle(worker, done, None if done.cancelled() else done.exception()))
+
+    def _settle(self, worker: _Worker, inner: Future[Any], error: BaseException | None) -> None:
+        with self._lock:
+            if worker.inner is not inner or worker.task is None:
+                return  # given up already
+            task, worker.inner, worker.task = worker.task, None, None
+            if isinstance(error, BrokenProcessPool | pebble.ProcessExpired) and not self._killed:
+                self._replace(worker)
+        if error is None and not inner.cancelled() and task.outer.set_running_or_notify_cancel():
+            task.outer.set_result(inner.result())
+        elif error is None or self._killed:
+            task.outer.cancel()
+        else:
+            self._end(task, error)
+        self._hand_out()
+
+    def _end(self, task: _Task, error: BaseException) -> None:
+        """Try a task again whose worker died, or tell its error."""
+        if task.may_be_tried_again(error):
+            self._waiting.appendleft(task)
+        elif task.outer.set_running_or_notify_cancel():
+            task.outer.set_exception(_in_our_terms(error, self._timeout_s))
+
+    def _replace(self, worker: _Worker) -> None:
+        """A worker that was killed may have held the locks of its pipe: who came after it would wait for them."""
+        worker.pool.stop()
+        threading.Thread(target=worker.pool.join, daemon=True).start()
+        worker.pool = self._new_pool()
 
     def close(self) -> None:
         """Wait for all tasks, then end the workers."""
-        self._pool.close()
-        self._pool.join()
+        self._closed = True
+        while unfinished := tuple(self._unfinished):
+            concurrent.futures.wait(unfinished, timeout=WAKE_S)  # one that was cancelled never tells
+        self._stop()
 
     def kill(self) -> None:
         """End the workers at once; tasks that have not finished are cancelled. Any thread may call it, again too."""
@@ -137,10 +175,20 @@ class MediaPool:
             if self._killed:
                 return
             self._killed = True
-            self._pool.stop()
-            self._pool.join()
-        for task in tuple(self._unfinished):  # pebble forgets the ones that it had not handed out
+            self._stop()
+        for task in tuple(self._unfinished):
             task.cancel()
+
+    def _stop(self) -> None:
+        with self._lock:
+            pools = [worker.pool for worker in self._workers]
+        for pool in pools:
+            pool.stop()
+        joins = [threading.Thread(target=pool.join, daemon=True) for pool in pools]
+        for thread in joins:
+            thread.start()
+        for thread in joins:
+            thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -154,37 +202,58 @@ class MediaPool:
             self.kill()
 
 
-def _run(fn: Callable[..., T], *args: Any) -> T:
-    try:
-        return fn(*args)
-    except MemoryError as error:
-        raise RowError("too_large", "the worker's memory limit was reached") from error
+@dataclass(slots=True, eq=False)
+class _Task:
+    """Something to do, and how often its worker died of it, or before it began."""
+
+    outer: Future[Any]
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    deaths: int = 0
+    failed_starts: int = 0
+
+    def may_be_tried_again(self, error: BaseException) -> bool:
+        """Once where its worker died: a clip that kills workers does it again, the OOM killer need not come back."""
+        self.deaths += isinstance(error, pebble.ProcessExpired)
+        self.failed_starts += isinstance(error, BrokenProcessPool)
+        if isinstance(error, BrokenProcessPool):
+            return self.failed_starts < TRIES
+        return isinstance(error, pebble.ProcessExpired) and self.deaths < 2
 
 
-def _tries_left(error: BaseException | None, tries: int) -> int:
-    """How often a task is tried again: once where its worker died.
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A worker process and what it has in hand. Each has a pebble pool of its own.
 
-    A clip that kills workers does it again. But a worker may also die of the OOM killer, or (with exit code 1) of
-    another one that was killed with pebble's lock in its hands.
+    In a pool of several all workers read and write one pipe under one lock. Kill one while it holds that, and the
+    others wait for it for a minute, then die of it themselves.
     """
-    if isinstance(error, BrokenProcessPool):
-        return tries - 1
-    return min(1, tries - 1) if isinstance(error, pebble.ProcessExpired) else 0
+
+    pool: pebble.ProcessPool
+    inner: Future[Any] | None = None
+    task: _Task | None = None
 
 
-def _set(outer: Future[Any], inner: Future[Any], error: BaseException | None, timeout_s: float) -> None:
-    """Pass a task's end on, in our terms."""
-    if error is None:
-        outer.set_result(inner.result())
-    else:
-        outer.set_exception(_row_error(error, timeout_s))
+def refuse_while_imported() -> None:
+    """Say what is wrong where a worker, about to start, imports a script that starts workers.
+
+    Raises
+    ------
+    ColcapError : this process is such a worker.
+    """
+    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
+        raise ColcapError(UNGUARDED)
 
 
-def _row_error(error: BaseException, timeout_s: float) -> BaseException:
+def _in_our_terms(error: BaseException, timeout_s: float) -> BaseException:
     if isinstance(error, concurrent.futures.TimeoutError):
         return RowError("timeout", f"not done after {timeout_s:g} s")
     if isinstance(error, pebble.ProcessExpired):
         return RowError("crashed", _death(error.exitcode))
+    if isinstance(error, BrokenProcessPool):
+        script = getattr(sys.modules["__main__"], "__file__", None) and not sys.modules["__main__"].__spec__
+        hint = UNGUARDED if script else "See above for what they said."
+        return ColcapError(f"media workers die as soon as they start ({TRIES} of them). {hint}")
     return error
 
 
@@ -194,37 +263,3 @@ def _death(exitcode: int) -> str:
     if exitcode < 0:
         return f"two workers died of it, the second of {signal.Signals(-exitcode).name}"
     return f"two workers died of it, the second exited with {exitcode}"
-
-
-def _start_worker(
-    cores: tuple[int, ...] | None,
-    max_memory_bytes: int | None,
-    initializer: Callable[..., object] | None,
-    initargs: tuple[Any, ...],
-) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        _die_with_parent()
-        if cores:
-            os.sched_setaffinity(0, cores)
-    if max_memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (max_memory_bytes, max_memory_bytes))
-    if initializer is not None:
-        initializer(*initargs)
-
-
-def _die_with_parent() -> None:
-    """Have the kernel kill this worker when the pool's process ends, however that happens.
-
-    The pipe from that process hangs up then, and the kernel sends SIGKILL: no thread has to be awake for it, and no
-    call into libav has to return. (PR_SET_PDEATHSIG would wait for the fork server, which outlives its workers.)
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    pipe = parent.sentinel
-    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([pipe], [], [], 0)[0]:  # it hung up before it could tell
-        os._exit(1)

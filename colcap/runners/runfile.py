@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from colcap import manifests, store
 from colcap.config import Config, media_facts, parse, preview_facts
 from colcap.errors import RunError
+from colcap.media.workers import refuse_while_imported
 
 RUN_FILE: Final = "run.toml"
 
@@ -29,6 +30,7 @@ def writing(run: Path) -> Iterator[None]:
     RunError : another process writes this run, or the folder cannot be made or written.
     ColcapError : the disk is full, or cannot be written, while the run is held.
     """
+    refuse_while_imported()
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run / store.LOCK_NAME, timeout=0)

@@ -178,3 +178,43 @@ def test_several_threads_may_end_the_workers_at_once() -> None:
 
     assert errors == []
     assert all(task.cancelled() for task in tasks)
+
+
+def locked_and_killed(marker: str) -> str:
+    """Die as one that is killed while it sends its result: with the lock of its pipe in its hands."""
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        frame = sys._getframe()
+        while "channel" not in frame.f_locals:
+            assert frame.f_back is not None
+            frame = frame.f_back
+        frame.f_locals["channel"].mutex.acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+def test_a_worker_killed_with_its_locks_held_stops_nobody(tmp_path: Path) -> None:
+    with MediaPool(2) as pool:
+        tasks = [pool.submit(locked_and_killed, str(tmp_path / f"died-{n}")) for n in range(3)]
+        others = [pool.submit(allocate, 1 << 20) for _ in range(20)]
+
+        assert [task.result(timeout=30) for task in tasks] == ["done"] * 3
+        assert [task.result(timeout=30) for task in others] == [1 << 20] * 20
+
+
+UNGUARDED = """
+from colcap.media import MediaPool
+with MediaPool(2) as pool:
+    print(pool.submit(len, "abc").result())
+"""
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert 'put what calls colcap under `if __name__ == "__main__":`' in last

@@ -1,0 +1,60 @@
+"""Inside a worker process: how it starts, what it may use, and that it ends with whoever started it."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import resource
+import select
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from colcap.errors import RowError
+
+T = TypeVar("T")
+
+
+def run_task(fn: Callable[..., T], *args: Any) -> T:
+    """Do a task; too little memory for it is the row's error."""
+    try:
+        return fn(*args)
+    except MemoryError as error:
+        raise RowError("too_large", "the worker's memory limit was reached") from error
+
+
+def start_worker(
+    cores: tuple[int, ...] | None,
+    max_memory_bytes: int | None,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+) -> None:
+    """Prepare this process for media work; see `MediaPool`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        _die_with_parent()
+        if cores:
+            os.sched_setaffinity(0, cores)
+    if max_memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (max_memory_bytes, max_memory_bytes))
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this worker when the pool's process ends, however that happens.
+
+    The pipe from that process hangs up then, and the kernel sends SIGKILL: no thread has to be awake for it, and no
+    call into libav has to return. (PR_SET_PDEATHSIG would wait for the fork server, which outlives its workers.)
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    pipe = parent.sentinel
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([pipe], [], [], 0)[0]:  # it hung up before it could tell
+        os._exit(1)
