@@ -1,6 +1,6 @@
 """Kill a run at seeded moments, start it again, and compare all it leaves with a run that nobody disturbed.
 
-    python benchmarks/chaos.py [--kills 200] [--seed 0] [--clips 24] [--captions]
+    python benchmarks/chaos.py [--kills 200] [--seed 0] [--clips 48] [--captions | --served]
 
 A life is one `colcap run` in a process session of its own, which is killed (SIGKILL): the run alone, its whole process
 group, one of its media workers, or, with `--captions`, its engine. Moments are seeded: a time after the start, shortly
@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from colcap.footers import INDEX
 from colcap.models.tiny.synth import clip, random_scene
 from colcap.qa.check import check
 
+SERVER = Path(__file__).with_name("simulated_engine.py")
 DISTINCT = 6
 SEEN_OPERATIONS = frozenset({"open", "os.rename", "os.remove", "os.mkdir"})
 GONE_WITHIN_S = 20.0
@@ -263,6 +264,23 @@ def die_at(target: str, count: int, run: str) -> Callable[[str, tuple[object, ..
     return watch
 
 
+@contextmanager
+def captioned(args: argparse.Namespace) -> Iterator[tuple[str, ...]]:
+    """The flags that say who captions, while whoever it is answers."""
+    if not args.served:
+        yield ("--captioning-algorithm", "tiny") if args.captions else ("--no-generate-captions",)
+        return
+    words = ("--port", "0", "--slots", "8", "--prefill-ms", "20", "--token-ms", "1")
+    server = subprocess.Popen([sys.executable, str(SERVER), *words], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        yield ("--engine", "openai", "--api-base", url, "--video-as", "images", "--captioning-algorithm", "simulated")
+    finally:
+        server.kill()
+        server.wait()
+
+
 def main() -> None:
     """Kill until it is enough, and print what happened."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -270,10 +288,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clips", type=int, default=48)
     parser.add_argument("--captions", action="store_true", help="with the embedded engine: half a minute a life")
+    parser.add_argument("--served", action="store_true", help="with captions of a simulated server that stays up")
     args = parser.parse_args()
     rng, counts, started = random.Random(args.seed), Counter[str](), time.monotonic()
-    flags = ("--captioning-algorithm", "tiny") if args.captions else ("--no-generate-captions",)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, captioned(args) as flags:
         folder = Path(name)
         job = undisturbed(make_manifest(folder, args.clips, rng), folder / "calm", flags)
         print(f"undisturbed: {len(job.calm)} files in {job.calm_s:.1f} s", flush=True)
