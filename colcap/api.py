@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -33,6 +33,8 @@ def run(
     retry_errors: bool = False,
     where: str | None = None,
     verify: bool = False,
+    runner: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     **parameters: Any,
 ) -> Run:
     """Make windows, previews and captions of every clip of a manifest; go on where an earlier start stopped.
@@ -49,6 +51,8 @@ def run(
     retry_errors : make rows again that failed in an earlier start; rows that are ok stay as they are.
     where : only failures for which this SQL condition holds: `error_kind = 'timeout'`; see `qa.select.FAILURES`.
     verify : read all that is there first and compare it with its checksums; a part that is damaged is made again.
+    runner : `ray` spreads the parts over a Ray cluster, which must see the clips and the run folder (docs/scaling.md).
+    ray_address : of that cluster, `host:port` or `auto`; without it, a Ray of its own is started on this machine.
     parameters : nested like the TOML, and laid over it: `captioning={"model_variant": "tiny"}`.
 
     Raises
@@ -66,7 +70,11 @@ def run(
     from colcap.runners.make import Given
 
     folder = Path(run)
-    given = Given(root=_path(root), console=console, engine=engine, verify=verify)
+    given = Given(
+        root=_path(root), console=console, engine=engine, verify=verify, runner=runner, ray_address=ray_address
+    )
+    if ray_address is not None and runner != "ray":
+        raise ConfigError("ray_address: is for runner='ray' (--runner ray)")
     if where is not None and not retry_errors:
         raise ConfigError("where: says which failures to retry, so it needs retry_errors (--retry-errors)")
     retry = (where or "true") if retry_errors else None

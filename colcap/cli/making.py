@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 from rich.markup import escape
@@ -56,6 +56,8 @@ def manifest(sources: tuple[str, ...], output: Path) -> None:
 @click.option("--retry-errors", is_flag=True, help="Make rows again that failed in an earlier start; no others.")
 @click.option("--where", metavar="SQL", help="Only failures for which this holds: \"error_kind = 'timeout'\".")
 @click.option("--verify", is_flag=True, help="Compare all that is there with its checksums; redo what is damaged.")
+@click.option("--runner", type=click.Choice(["local", "ray"]), default="local", help="This machine, or a Ray cluster.")
+@click.option("--ray-address", metavar="HOST:PORT", help="The cluster's head, or auto; else a Ray on this machine.")
 @click.option("--fail-on-error", is_flag=True, help="Exit with 1 where a row ended in an error.")
 @click.option("--verbose", is_flag=True, help="Let the engine and the workers talk.")
 @parameter_flags
@@ -68,6 +70,8 @@ def run(
     retry_errors: bool,
     where: str | None,
     verify: bool,
+    runner: Literal["local", "ray"],
+    ray_address: str | None,
     fail_on_error: bool,
     verbose: bool,
     **flags: Any,
@@ -98,6 +102,8 @@ def run(
             retry_errors=retry_errors,
             where=where,
             verify=verify,
+            runner=runner,
+            ray_address=ray_address,
             **given,
         )
     failed = print_summary(outcome)

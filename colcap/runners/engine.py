@@ -117,6 +117,11 @@ class EngineHandle:
                     self._engine.close()
             return self._engine
 
+    @property
+    def running(self) -> Engine | None:
+        """The engine, where it runs by now."""
+        return self._engine
+
     def idle_share(self) -> float | None:
         """Share of the time since it was ready in which it had nothing to do; None before it is ready."""
         engine = self._engine

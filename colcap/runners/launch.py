@@ -18,7 +18,7 @@ from colcap.runners.engine import EngineHandle, check_engine, engine_cores, star
 from colcap.runners.enhancing import Enhancer, EnhanceTodo, count_captions, plan_enhancement, require_captions
 from colcap.runners.jobs import CaptionJob, caption_jobs, passes
 from colcap.runners.make import Given, make
-from colcap.runners.plan import empty_plan, unfinished
+from colcap.runners.plan import Plan, empty_plan, unfinished
 from colcap.runners.progress import EnhanceProgress, shown
 from colcap.runners.runfile import prepare, saved_config, writing
 from colcap.runners.runlog import logged
@@ -58,11 +58,20 @@ def run(
             plan = replace(plan, todo=unfinished(plan))
             if retry is not None:
                 plan = replace(plan, todo=plan.todo + retry_todo(plan, retry, again=number > 0))
-            make(plan, given)
+            _make(plan, given)
         if text:
-            enhance_sets(folder, config, text, given.console)
+            enhance_sets(folder, config, text, given)
             if retry is not None:
-                _retry_enhancements(folder, config, text, given.console, retry)
+                _retry_enhancements(folder, config, text, given, retry)
+
+
+def _make(plan: Plan, given: Given) -> None:
+    if given.runner == "local":
+        make(plan, given)
+        return
+    from colcap.runners.ray import make_on_ray  # not installed everywhere
+
+    make_on_ray(plan, given, given.ray_address)
 
 
 def _drop_damaged(folder: Path) -> None:
@@ -121,7 +130,7 @@ def enhance(folder: Path, config: Config, given: Given, selection: Selection | N
     model = _text_model(config)
     with writing(folder), logged(folder, "enhance", verbose=config.enhancement.verbose):
         store.recover(folder)
-        enhance_sets(folder, config, model, given.console, windows=selection.ids if selection else None)
+        enhance_sets(folder, config, model, given, windows=selection.ids if selection else None)
 
 
 def _text_model(config: Config) -> ResolvedModel:
@@ -130,13 +139,11 @@ def _text_model(config: Config) -> ResolvedModel:
     return model
 
 
-def _retry_enhancements(
-    folder: Path, config: Config, model: ResolvedModel, console: Console | None, where: str
-) -> None:
+def _retry_enhancements(folder: Path, config: Config, model: ResolvedModel, given: Given, where: str) -> None:
     for caption_set in config.caption_sets:
         if failed := failed_enhancements(folder, where, caption_set):
             one = config.model_copy(update={"caption_set": caption_set, "captions": ()})
-            enhance_sets(folder, one, model, console, windows=failed)
+            enhance_sets(folder, one, model, given, windows=failed)
 
 
 def check(config: Config, given: Given) -> list[CaptionJob]:
@@ -153,7 +160,7 @@ def enhance_sets(
     folder: Path,
     config: Config,
     model: ResolvedModel,
-    console: Console | None,
+    given: Given,
     *,
     windows: frozenset[str] | None = None,
 ) -> None:
@@ -162,11 +169,16 @@ def enhance_sets(
     todo = {name: plan_enhancement(folder, name, facts, windows=windows) for name in config.caption_sets}
     if not any(todo.values()):
         return
+    if given.runner == "ray":
+        from colcap.runners.ray import enhance_on_ray
+
+        enhance_on_ray(folder, config, todo, given, given.ray_address)
+        return
     cores = engine_cores(config, config.enhancement)
     handle = EngineHandle(partial(start_text_engine, config, model, cores))
     try:
         for caption_set, parts in todo.items():
-            _enhance_set(folder, config.model_copy(update={"caption_set": caption_set}), parts, handle, console)
+            _enhance_set(folder, config.model_copy(update={"caption_set": caption_set}), parts, handle, given.console)
     finally:
         handle.close()
 

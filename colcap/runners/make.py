@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from rich.console import Console
 
@@ -48,6 +48,10 @@ class Given:
     """A running engine to caption with instead of starting one; it is left running."""
     verify: bool = False
     """Compare all that is there with its checksums first; a part that is damaged is made again."""
+    runner: Literal["local", "ray"] = "local"
+    """Who does the work: this machine, or a Ray cluster."""
+    ray_address: str | None = None
+    """Of the cluster's head, `host:port`, or `auto`; None: a Ray of its own on this machine."""
 
 
 def make(plan: Plan, given: Given) -> None:
@@ -59,7 +63,7 @@ def make(plan: Plan, given: Given) -> None:
     config = plan.config
     cores = engine_cores(config, plan.jobs[0].config.captioning if plan.captioning else None)
     num_workers = config.runtime.media_workers or len(cores.media)
-    progress = _progress(plan)
+    progress = progress_of(plan)
     with _engine(plan, given, cores) as handle, confined(cores.media), _pool(config, cores, num_workers) as pool:
         progress.idle_share = handle.idle_share
         num_threads = max(1, min(int(config.preview.num_cpus_per_worker), len(cores.media) // num_workers))
@@ -157,7 +161,8 @@ def feeding(config: Config) -> Feeding:
     return Feeding(max(2, -(-2 * at_once // batch_size)), batch_size)
 
 
-def _progress(plan: Plan) -> Progress:
+def progress_of(plan: Plan) -> Progress:
+    """Nothing done yet of what a plan says."""
     parts, size = len(plan.todo), plan.config.clips_per_part
     ends_short = any(todo.part == plan.num_parts - 1 for todo in plan.todo)
     missing = plan.num_parts * size - plan.num_clips if ends_short else 0

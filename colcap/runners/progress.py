@@ -40,9 +40,10 @@ class Progress:
         with self._lock:
             self.counts.update(counts)
 
-    def mark_engine_ready(self) -> None:
-        """From now on captions are made."""
-        self.engine_ready = time.monotonic()
+    def mark_engine_ready(self, ago_s: float = 0.0) -> None:
+        """Captions are made from now on, or have been for so many seconds."""
+        since = time.monotonic() - ago_s
+        self.engine_ready = since if self.engine_ready is None else min(since, self.engine_ready)
 
     def add_captions(self, captions: pl.DataFrame) -> None:
         """Count captions, and those of them that failed."""

@@ -70,7 +70,6 @@ class Timings:
     def __init__(self, run: Path) -> None:
         self._folder = store.table_dir(run, "timings")
         self._costs: dict[int, dict[str, Cost]] = defaultdict(lambda: defaultdict(Cost))
-        self._attempts = {file.part: file.attempt for file in store.list_parts(self._folder)}
         self._lock = threading.Lock()
 
     def add(self, part: int, stage: str, cost: Cost) -> None:
@@ -93,7 +92,7 @@ class Timings:
         """Write what was counted for a part that is done."""
         with self._lock:
             costs = self._costs.pop(part, {})
-            attempt = self._attempts[part] = self._attempts.get(part, 0) + 1
+        attempt = self._next_attempt(part)
         rows = [
             (part, attempt, stage, round(c.wall_s, 6), c.cpu_s and round(c.cpu_s, 6), c.rows, c.num_bytes)
             for stage, c in costs.items()
@@ -105,9 +104,16 @@ class Timings:
         except (OSError, pl.exceptions.PolarsError) as error:  # polars says a full disk in its own words
             log.warning("timings of part %d were not written: %s", part, error)
 
+    def _next_attempt(self, part: int) -> int:
+        """Looked up for this part alone: a listing would grow with the run, for each of its parts."""
+        attempt = 1
+        while (self._folder / store.part_name(part, attempt)).exists():
+            attempt += 1
+        return attempt
+
     def _write(self, rows: pl.DataFrame, name: str) -> None:
         self._folder.mkdir(exist_ok=True)
-        temp = self._folder / f".{name}.{os.getpid()}.tmp"
+        temp = self._folder / f".{name}.{store.own_suffix()}.tmp"
         try:
             rows.write_parquet(temp, compression="uncompressed")
             os.replace(temp, self._folder / name)

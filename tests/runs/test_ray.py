@@ -1,0 +1,91 @@
+"""A run on a Ray cluster makes the tables that a run on one machine makes, and either goes on with the other's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from ray.cluster_utils import Cluster
+
+import colcap
+from colcap.errors import ConfigError
+from colcap.qa.check import check
+
+MEDIA_ONLY = {"generate_captions": False, "clips_per_part": 2}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two machines of one CPU each, as Ray sees it."""
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20})
+    started.add_node(num_cpus=1, object_store_memory=100 << 20)
+    yield started
+    started.shutdown()
+
+
+@pytest.fixture(scope="module")
+def many(clips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of twelve small clips, three of them broken."""
+    path = tmp_path_factory.mktemp("many") / "m.parquet"
+    names = ["short", "across", "short", "broken"] * 3
+    ids = [f"{i:02d}-{name}" for i, name in enumerate(names)]
+    pl.DataFrame({"clip_id": ids, "uri": [str(clips_folder / f"{n}.mp4") for n in names]}).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def local(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The media of `many`, made on this machine."""
+    return colcap.run(many, tmp_path_factory.mktemp("local") / "out", **MEDIA_ONLY).path
+
+
+def digests(run: Path) -> dict[str, str]:
+    """Every committed part file's content, timings apart."""
+    files = (path for path in run.rglob("part-*.parquet") if path.parent.name != "timings")
+    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def logged(run: Path, event: str) -> list[dict[str, object]]:
+    lines = map(json.loads, (run / "run.log").read_text().splitlines())
+    return [line for line in lines if line["event"] == event]
+
+
+def test_a_cluster_makes_the_very_same_files(cluster: Cluster, many: Path, local: Path, tmp_path: Path) -> None:
+    run = colcap.run(many, tmp_path / "out", runner="ray", ray_address=cluster.address, **MEDIA_ONLY)
+
+    assert digests(run.path) == digests(local)
+    assert check(run.path) == []
+    done = logged(run.path, "part done")
+    assert sum(int(str(line["clips"])) for line in done) == 12
+    assert len(done) == 6
+
+
+def test_a_run_that_starts_here_finishes_on_a_cluster_and_the_other_way_round(
+    cluster: Cluster, many: Path, local: Path, tmp_path: Path
+) -> None:
+    for first, then in (("local", "ray"), ("ray", "local")):
+        address = {"local": None, "ray": cluster.address}
+        run = tmp_path / f"{first}-{then}"
+        colcap.run(many, run, runner=first, ray_address=address[first], **MEDIA_ONLY)
+        for table in ("clips", "windows_mp4"):
+            (run / table / "part-000001.parquet").unlink()
+        (run / "previews" / "part-000004.parquet").unlink()
+        before = {path: path.stat().st_ino for path in run.rglob("part-*.parquet")}
+        colcap.run(many, run, runner=then, ray_address=address[then], **MEDIA_ONLY)
+
+        again = {path.name for path, inode in before.items() if path.stat().st_ino != inode}
+        assert digests(run) == digests(local)
+        assert again == {"part-000001.parquet", "part-000004.parquet"}
+
+
+def test_what_cannot_work_is_refused_in_words(many: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="host:port"):
+        colcap.run(many, tmp_path / "a", runner="ray", ray_address="ray://head:10001", **MEDIA_ONLY)
+    with pytest.raises(ConfigError, match="no Ray at"):
+        colcap.run(many, tmp_path / "b", runner="ray", ray_address="127.0.0.1:9", **MEDIA_ONLY)
+    with pytest.raises(ConfigError, match="runner='ray'"):
+        colcap.run(many, tmp_path / "c", ray_address="auto", **MEDIA_ONLY)
