@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colcap.errors import ManifestError, RowError, printable
+from colcap.manifest_files import ManifestFiles, open_manifest, open_parquet
 from colcap.schema import CLIPS
 
 EXTENSIONS: Final = frozenset(
@@ -80,9 +81,10 @@ def freeze(manifest: Path, target: Path, *, clips_per_part: int, limit: int | No
 
     Parameters
     ----------
-    manifest : Parquet with `uri` (absolute, `file://`, or relative to the manifest) or `mp4` (the bytes),
-        optionally `clip_id`, `prompt_text`, `num_bytes` (the size a clip should have: another one is
-        `source_changed`) and columns of your own, which are kept.
+    manifest : a Parquet file, a folder of them or a glob pattern, read in the order of their names; with `uri`
+        (absolute, `file://`, or relative to its manifest file) or `mp4` (the bytes), optionally `clip_id`,
+        `prompt_text`, `num_bytes` (the size a clip should have: another one is `source_changed`) and columns of your
+        own, which are kept.
     target : where the frozen copy goes; it appears whole or not at all.
     clips_per_part : rows per part.
     limit : take only the first rows.
@@ -98,7 +100,7 @@ def freeze(manifest: Path, target: Path, *, clips_per_part: int, limit: int | No
     num_clips = 0
     temp = target.parent / f".{target.name}.{os.getpid()}.tmp"
     try:
-        with pq.ParquetWriter(temp, _frozen_schema(open_parquet(manifest).schema_arrow)) as writer:
+        with pq.ParquetWriter(temp, _frozen_schema(open_manifest(manifest).schema)) as writer:
             for rows in checked_rows(manifest, clips_per_part=clips_per_part, limit=limit):
                 writer.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(writer.schema))
                 num_clips += rows.height
@@ -115,25 +117,15 @@ def checked_rows(manifest: Path, *, clips_per_part: int, limit: int | None = Non
     ------
     ManifestError : see `freeze`; some only after the rows before.
     """
-    source = open_parquet(manifest)
-    _check_columns(source.schema_arrow, manifest)
-    ids: set[str] = set()
-    for row, frame in _numbered_batches(source, limit):
-        frozen = _freeze_rows(frame, row, manifest, clips_per_part)
-        _add_ids(ids, frozen["clip_id"], manifest)
+    source = open_manifest(manifest)
+    _check_columns(source.schema, manifest)
+    ids: set[str] = set()  # about 100 bytes an id, and the one thing here that grows with the manifest
+    for file, row, frame in _numbered_batches(source, limit):
+        frozen = _freeze_rows(frame, row, file, clips_per_part)
+        _add_ids(ids, frozen["clip_id"], file)
         yield frozen
     if not ids:
         raise ManifestError(f"{manifest}: has no rows")
-
-
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open a Parquet file or say in plain words why it cannot be."""
-    try:
-        return pq.ParquetFile(path, memory_map=True)
-    except FileNotFoundError:
-        raise ManifestError(f"{path}: no such file. `colcap manifest SRC... -o {path}` makes one.") from None
-    except (OSError, pa.ArrowException) as error:
-        raise ManifestError(f"{path}: is not a Parquet file ({printable(str(error))[:200]})") from None
 
 
 def _check_columns(schema: pa.Schema, manifest: Path) -> None:
@@ -169,17 +161,17 @@ def _frozen_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([*(pa.field(*pair) for pair in own), *rest])
 
 
-def _numbered_batches(source: pq.ParquetFile, limit: int | None) -> Iterator[tuple[int, pl.DataFrame]]:
-    has_blobs = "mp4" in source.schema_arrow.names
+def _numbered_batches(source: ManifestFiles, limit: int | None) -> Iterator[tuple[Path, int, pl.DataFrame]]:
+    has_blobs = "mp4" in source.schema.names
     row = 0
-    for batch in source.iter_batches(batch_size=16 if has_blobs else _BATCH_ROWS):
+    for file, batch in source.batches(batch_size=16 if has_blobs else _BATCH_ROWS):
         frame = pl.from_arrow(pa.Table.from_batches([batch]))
         assert isinstance(frame, pl.DataFrame)
         if limit is not None:
             frame = frame.head(max(0, limit - row))
         if frame.is_empty():
             return
-        yield row, frame
+        yield file, row, frame
         row += frame.height
 
 

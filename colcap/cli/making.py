@@ -78,6 +78,8 @@ def run(
 ) -> None:
     """Make windows, previews and captions of every clip of MANIFEST, as tables in the folder RUN.
 
+    MANIFEST is a Parquet file, a folder of them, or a quoted glob pattern; they are read in the order of their names.
+
     A run that was stopped goes on when the same command is given again. A clip that fails is a row that says why.
 
     \b

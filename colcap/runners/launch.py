@@ -10,8 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from colcap import manifests, store
+from colcap import store
 from colcap.config import Config
+from colcap.manifest_files import open_manifest
 from colcap.models.weights import ResolvedModel
 from colcap.runners import choices, preflight
 from colcap.runners.engine import EngineHandle, check_engine, engine_cores, start_text_engine
@@ -35,7 +36,7 @@ def run(
 
     Parameters
     ----------
-    source : the manifest.
+    source : the manifest: a Parquet file, a folder of them or a glob pattern.
     folder : the run folder.
     config : the choices.
     given : what else the run is given.
@@ -46,7 +47,7 @@ def run(
     ------
     ColcapError : what is wrong and what to do; see errors.py.
     """
-    manifests.open_parquet(source).close()  # before a folder is made for it
+    open_manifest(source)  # before a folder is made for it
     jobs = check(config, given)
     text = _text_model(config) if config.enhance_captions else None
     with writing(folder), logged(folder, "run", verbose=config.captioning.verbose):

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from colcap import manifests, store
 from colcap.config import Config, media_facts, parse, preview_facts
 from colcap.errors import RunError
+from colcap.manifest_files import open_manifest
 from colcap.media.workers import refuse_while_imported
 
 RUN_FILE: Final = "run.toml"
@@ -111,10 +112,10 @@ def _facts(config: Config) -> dict[str, dict[str, Any]]:
 
 def _identity(source: Path, limit: int | None) -> str:
     """Hash of a manifest's ids and uris, so that a resumed run is the same run."""
-    file = manifests.open_parquet(source)
-    columns = [name for name in ("clip_id", "uri") if name in file.schema_arrow.names]
-    digest = hashlib.sha256(f"{file.metadata.num_rows} {limit} {columns}".encode())
-    for batch in file.iter_batches(columns=columns) if columns else ():
+    manifest = open_manifest(source)
+    columns = [name for name in ("clip_id", "uri") if name in manifest.schema.names]
+    digest = hashlib.sha256(f"{manifest.num_rows} {limit} {columns}".encode())
+    for _, batch in manifest.batches(columns=columns) if columns else ():
         for column in batch.columns:
             digest.update("\n".join(text or "" for text in column.to_pylist()).encode(errors="surrogatepass"))
     return digest.hexdigest()[:16]

@@ -16,6 +16,7 @@ from rich.progress import track
 from colcap import manifests
 from colcap.config import Config
 from colcap.errors import RowError, WeightsError
+from colcap.manifest_files import open_manifest
 from colcap.manifests import ClipReader
 from colcap.media.frame_choice import spread
 from colcap.media.workers import MediaPool
@@ -130,7 +131,7 @@ def survey(
     """Look at `sample` of a manifest's clips at most, evenly spread, on worker processes."""
     wanted = choices.wanted(caption.over(config), caption.model, cut=False, preview=False, sample=bool(caption.sets))
     step = SurveyStep(wanted, choices.media_limits(config), reader, caption.prompt_tokens() if caption.sets else None)
-    there = manifests.open_parquet(manifest).metadata.num_rows
+    there = open_manifest(manifest).num_rows
     total = there if limit is None else min(limit, there)
     looked = min(sample, total)
     clips = (caption.with_prompts(clip) for clip in _chosen(manifest, config, limit, set(spread(total, looked))))
