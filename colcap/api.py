@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from colcap.engines.base import Engine
+    from colcap.export import Exported
     from colcap.runners.explanation import Explanation
 
 
@@ -196,6 +197,36 @@ class Run:
         from colcap.qa.gallery import gallery
 
         return gallery(self.path, Path(output), where=where, limit=limit).path
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        format: str,
+        where: str | None = None,
+        caption_set: str | None = None,
+        media: str | None = None,
+        clips: bool = False,
+        root: str | os.PathLike[str] | None = None,
+    ) -> Exported:
+        """Write rows as `curator`, `webdataset`, `jsonl` or `parquet`; see `colcap.export.export`.
+
+        Raises
+        ------
+        ColcapError : the folder holds something else, the condition is wrong, the disk is full.
+        """
+        from colcap.export import export
+
+        return export(
+            self.path,
+            Path(folder),
+            form=format,
+            where=where,
+            caption_set=caption_set,
+            media=media,
+            clips=clips,
+            root=_path(root),
+        )
 
     def qa(self, *, thresholds: Mapping[str, int] | None = None) -> pl.DataFrame:
         """What every check of the captions finds, against its threshold; see `qa.quality.quality`.

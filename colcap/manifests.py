@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from colcap import curator_tree
 from colcap.errors import ManifestError, RowError, printable
 from colcap.manifest_files import ManifestFiles, open_manifest, open_parquet
 from colcap.schema import CLIPS
@@ -30,21 +31,26 @@ _BATCH_ROWS: Final = 4096
 
 
 def from_sources(sources: Iterable[str]) -> pl.DataFrame:
-    """List clips: files as named, folders searched for video files, glob patterns expanded.
+    """List clips: files as named, folders searched for video files, glob patterns expanded, metas of a curator tree.
 
     Returns
     -------
-    `clip_id` (the file's stem, with a hash where stems repeat), `uri` (absolute path) and `num_bytes` (its size now),
-    sorted by path.
+    `clip_id` (the file's stem, with a hash where stems repeat; a tree's own), `uri` (absolute path) and `num_bytes`
+    (its size now), sorted by uri.
 
     Raises
     ------
-    ManifestError : a source matches nothing.
+    ManifestError : a source matches nothing; a tree's metas cannot be read, see `curator_tree.clips_of`.
     """
-    paths = sorted({os.path.abspath(path) for source in sources for path in _expand(source)})
+    given = list(sources)
+    trees = {source: root for source in given if (root := curator_tree.root_of(Path(source)))}
+    clips = {pair for root in trees.values() for pair in curator_tree.clips_of(root)}
+    paths = {os.path.abspath(path) for source in given if source not in trees for path in _expand(source)}
     stems = Counter(Path(path).stem for path in paths)
-    ids = [_readable_id(path, unique=stems[Path(path).stem] == 1) for path in paths]
-    columns = {"clip_id": ids, "uri": paths, "num_bytes": [_size(path) for path in paths]}
+    clips |= {(_readable_id(path, unique=stems[Path(path).stem] == 1), path) for path in paths}
+    ordered = sorted(clips, key=lambda pair: pair[::-1])
+    ids, uris = [pair[0] for pair in ordered], [pair[1] for pair in ordered]
+    columns = {"clip_id": ids, "uri": uris, "num_bytes": [_size(uri) for uri in uris]}
     return pl.DataFrame(columns, schema={"clip_id": pl.String, "uri": pl.String, "num_bytes": pl.Int64})
 
 
@@ -269,20 +275,32 @@ class ClipReader:
         RowError : `unreadable` (missing, not permitted, outside the root, not a regular file) or `too_large`.
         """
         try:
-            data = self._read(os.path.realpath(local_path(uri)), uri)
+            with open(self.path(uri), "rb") as file:
+                data = file.read(self.max_bytes + 1)
         except (OSError, ValueError) as error:
             raise RowError("unreadable", f"{uri}: {error}") from None
         if len(data) > self.max_bytes:
             raise RowError("too_large", f"{uri}: larger than limits.max_bytes ({self.max_bytes})")
         return data
 
-    def _read(self, path: str, uri: str) -> bytes:
+    def path(self, uri: str) -> str:
+        """The clip's path, with no links left in it.
+
+        Raises
+        ------
+        RowError : `unreadable`: missing, outside the root, or not a regular file.
+        """
+        try:
+            return self._checked(os.path.realpath(local_path(uri)), uri)
+        except (OSError, ValueError) as error:
+            raise RowError("unreadable", f"{uri}: {error}") from None
+
+    def _checked(self, path: str, uri: str) -> str:
         if self.root is not None and os.path.commonpath([path, self.root]) != self.root:
             raise RowError("unreadable", f"{uri}: lies outside --root {self.root}")
         if not os.path.isfile(path):  # a device or a pipe could be read for ever
             raise RowError("unreadable", f"{uri}: {'is not a file' if os.path.exists(path) else 'no such file'}")
-        with open(path, "rb") as file:
-            return file.read(self.max_bytes + 1)
+        return path
 
 
 def with_ids(clips: pl.DataFrame) -> pl.DataFrame:

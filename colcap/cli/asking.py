@@ -147,4 +147,56 @@ def _pair(param: str) -> tuple[str, str]:
     return name, value
 
 
-VERBS: Final = (status, check, sql, search, gallery, qa)
+@click.command()
+@EXISTING_RUN
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["curator", "webdataset", "jsonl", "parquet"]),
+    required=True,
+    help="What to write.",
+)
+@click.option("--where", metavar="SQL", help="Only rows for which this condition holds.")
+@click.option("--set", "caption_set", help="Whose captions; jsonl and parquet take all sets without it.")
+@click.option(
+    "--media",
+    type=click.Choice(["none", "mp4", "webp", "both"]),
+    help="Bytes of windows that go along, in webdataset (default: mp4) and parquet (default: none).",
+)
+@click.option("--clips", is_flag=True, help="Copy the clips too, in curator.")
+@click.option("--root", type=click.Path(path_type=Path), help="Copy no clip from outside this folder.")
+def export(
+    run: Path,
+    folder: Path,
+    form: str,
+    where: str | None,
+    caption_set: str | None,
+    media: str | None,
+    clips: bool,
+    root: Path | None,
+) -> None:
+    """Write the rows of RUN in another format into FOLDER, a file a part.
+
+    An export that was stopped goes on when the same command is given again; after a run has grown or changed, only
+    the parts that changed are written anew. The same rows give the same bytes.
+
+    \b
+      colcap export out tree --format curator --clips
+      colcap export out shards --format webdataset --where "finish_reason = 'stop'"
+      colcap export out table --format parquet --media mp4
+
+    \b
+    Columns for --where: as for `colcap gallery`.
+    """
+    from colcap import api
+    from colcap.cli.shared import ctrl_c, telling
+    from colcap.export import export as write
+
+    options = {"where": where, "caption_set": caption_set, "media": media}
+    with ctrl_c(), telling() as tell:
+        done = write(api.open(run).path, folder, form=form, clips=clips, root=root, tell=tell, **options)
+    out.print(escape(printable(str(done))))
+
+
+VERBS: Final = (status, check, sql, search, gallery, qa, export)

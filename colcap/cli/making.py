@@ -32,7 +32,7 @@ def demo(folder: Path) -> None:
 @click.argument("sources", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The Parquet file to write.")
 def manifest(sources: tuple[str, ...], output: Path) -> None:
-    """List clips in a Parquet manifest: files as named, folders searched for video, globs expanded.
+    """List clips in a Parquet manifest: files as named, folders searched for video, globs, trees of the reference.
 
     The manifest has `clip_id` (the file's name) and `uri` (its absolute path). Add columns of your own with any tool:
     they are carried along to the clips table, and `prompt_text` is the row's own prompt.

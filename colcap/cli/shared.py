@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.markup import escape
+
+LINE_EVERY_S: Final = 10.0
+"""Without a terminal, one line of progress this often, in seconds."""
 
 EXISTING_RUN = click.argument("run", type=click.Path(path_type=Path))
 FORMAT = click.option(
@@ -35,6 +41,24 @@ def print_summary(run: Any) -> int:
     for line in lines:
         out.print(escape(line))
     return failed
+
+
+@contextmanager
+def telling() -> Iterator[Callable[[str], None]]:
+    """Takes lines of progress: shown live on a terminal, else one now and then."""
+    if err.is_terminal:
+        with err.status("") as status:
+            yield lambda line: status.update(escape(line))
+        return
+    last = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY_S:
+            last = time.monotonic()
+            err.print(escape(line))
+
+    yield tell
 
 
 class ctrl_c:

@@ -38,13 +38,16 @@ _SQL_TYPES: Final = {
 }
 
 
-def connect(run: Path, *, blobs: bool = False, memory_limit: str = "2GB") -> DuckDBPyConnection:
+def connect(
+    run: Path, *, blobs: bool = False, part: int | None = None, memory_limit: str = "2GB"
+) -> DuckDBPyConnection:
     """Open a run's tables as DuckDB views.
 
     Parameters
     ----------
     run : the run folder.
     blobs : make views of `windows_mp4` and `previews_webp` as well.
+    part : see the rows of this part alone; they join among themselves.
     memory_limit : what DuckDB may hold; a query that needs more fails, nothing is written to disk.
 
     Returns
@@ -67,7 +70,7 @@ def connect(run: Path, *, blobs: bool = False, memory_limit: str = "2GB") -> Duc
         connection.execute("SET parquet_metadata_cache = true")  # a second query over 2,000 parts takes 0.6 of the time
         for table in (*TABLES, *SIDE_TABLES):
             if blobs or table not in BLOB_TABLES:
-                _make_views(connection, root, table)
+                _make_views(connection, root, table, part)
         connection.execute(f"SET allowed_directories = [{_quoted(str(root))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -77,9 +80,9 @@ def connect(run: Path, *, blobs: bool = False, memory_limit: str = "2GB") -> Duc
     return connection
 
 
-def _make_views(connection: DuckDBPyConnection, run: Path, table: str) -> None:
+def _make_views(connection: DuckDBPyConnection, run: Path, table: str, part: int | None) -> None:
     columns = _columns(table) | (_extra_columns(connection, run) if table == "clips" else {})
-    files = part_files(run, table)
+    files = [file for file in part_files(run, table) if part in (None, file.part)]
     connection.execute(f"CREATE VIEW {table} AS {_scan(files, columns)}")
     if table in SET_TABLES:
         connection.execute(f"CREATE VIEW {table}_latest AS {_latest(files, columns)}")

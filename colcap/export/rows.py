@@ -1,0 +1,197 @@
+"""What an export is made of: a part's rows by SQL, and its bytes a row group at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from colcap.errors import QueryError, RunError, printable
+from colcap.qa.connect import connect
+from colcap.qa.queries import ask
+from colcap.qa.select import EVERYTHING, matching
+from colcap.store import list_parts, part_name, table_dir
+
+ROWS: Final = """
+select
+    clips.clip_id, clips.uri, clips.part, w.window_id, w.window_index, w.start_frame, w.end_frame, w.start_s, w.end_s,
+    w.num_frames, w.fps, w.width, w.height, w.cut, w.mp4_bytes, w.mp4_sha256,
+    clips.width as source_width, clips.height as source_height, clips.fps as source_fps,
+    clips.num_frames as source_num_frames, clips.duration_s as source_duration_s, clips.codec as source_codec,
+    clips.num_bytes as source_bytes,
+    p.num_frames as preview_num_frames, p.webp_bytes, p.webp_sha256,
+    c.caption_set, c.attempt, c.caption, c.caption_json, c.stage1_caption, e.enhanced_caption,
+    c.prompt_tokens, c.output_tokens, c.finish_reason, c.model, c.model_revision, c.prompt_variant, c.prompt_sha256,
+    c.fingerprint, e.model as enhanced_model,
+    case
+        when 'error' in (clips.status, w.status, p.status, c.status, e.status) then 'error'
+        when 'skipped' in (clips.status, w.status, p.status, c.status, e.status) then 'skipped'
+        else coalesce(w.status, clips.status)
+    end as status,
+    list_filter([
+        {'step': 'clip', 'status': clips.status, 'error_kind': clips.error_kind, 'error': clips.error},
+        {'step': 'window', 'status': w.status, 'error_kind': w.error_kind, 'error': w.error},
+        {'step': 'preview', 'status': p.status, 'error_kind': p.error_kind, 'error': p.error},
+        {'step': 'caption', 'status': c.status, 'error_kind': c.error_kind, 'error': c.error},
+        {'step': 'enhanced', 'status': e.status, 'error_kind': e.error_kind, 'error': e.error}
+    ], lambda x: x.status in ('error', 'skipped')) as errors,
+    nullif(concat_ws(chr(10), nullif(clips.warning, ''), nullif(w.warning, ''), nullif(p.warning, ''),
+        nullif(c.warning, '')), '') as warning,
+    clips.* exclude (clip_id, uri, part, warning, width, height, fps, num_frames, duration_s, codec, rotation,
+        has_audio, num_bytes, num_windows, status, error_kind, error)
+from clips
+left join windows as w on w.clip_id = clips.clip_id
+left join previews as p on p.window_id = w.window_id
+left join captions_latest as c on c.window_id = w.window_id and ($caption_set is null or c.caption_set = $caption_set)
+left join enhanced_latest as e on e.window_id = c.window_id and e.caption_set = c.caption_set
+"""
+"""One row a window and caption set; one row for a clip without windows. The manifest's own columns come last."""
+
+_KEYS: Final = ["clip_id", "window_id", "caption_set"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rows are exported: those for which `where` holds, with the captions of one set or of all."""
+
+    run: Path
+    """The run folder."""
+    where: str | None = None
+    """An SQL condition over `qa.select.EVERYTHING`'s columns."""
+    caption_set: str | None = None
+    """Whose captions; None: of all sets, a row each."""
+
+    def chosen(self) -> pl.DataFrame | None:
+        """Keys of the rows for which the condition holds; None where there is no condition.
+
+        It is asked of the whole run, since a condition may look at other rows.
+
+        Raises
+        ------
+        QueryError : the condition is wrong, or would do more than read.
+        """
+        if self.where is None:
+            return None
+        of_set = "$caption_set is null or caption_set is null or caption_set = $caption_set"
+        rows = matching(f"select * from ({EVERYTHING}) where {of_set}", self.where)
+        query = f"select distinct part, clip_id, window_id, caption_set from ({rows})"
+        return ask(self.run, query, params={"caption_set": self.caption_set})
+
+
+def caption_sets(run: Path) -> list[str]:
+    """Names of the sets that have captions, in alphabetical order."""
+    folders = sorted((run / "captions").glob("set=*"))
+    return [folder.name.removeprefix("set=") for folder in folders if list_parts(folder)]
+
+
+def check_set(run: Path, wanted: str | None) -> None:
+    """Refuse a caption set that is not there.
+
+    Raises
+    ------
+    QueryError : it has no captions.
+    """
+    there = caption_sets(run)
+    if wanted is not None and wanted not in there:
+        raise QueryError(f"{run}: has no captions in set {printable(wanted)!r}; it has {', '.join(there) or 'none'}")
+
+
+@dataclass(frozen=True)
+class PartRows:
+    """One part of a run: its chosen rows in the manifest's order, and its bytes."""
+
+    run: Path
+    """The run folder."""
+    part: int
+    """Number of the manifest's slice."""
+    rows: pl.DataFrame
+    """As ROWS says."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes whenever a row does; the rows know the checksums of their bytes."""
+        return hashlib.sha256(self.rows.write_ndjson().encode()).hexdigest()
+
+    def blobs(self, table: str, column: str) -> Blobs:
+        """Bytes of one of its blob tables."""
+        return Blobs(table_dir(self.run, table) / part_name(self.part), column)
+
+
+def read_part(choice: Choice, part: int, chosen: pl.DataFrame | None) -> PartRows:
+    """The rows of one part.
+
+    Raises
+    ------
+    QueryError : the part cannot be read.
+    """
+    with closing(connect(choice.run, part=part)) as connection:
+        rows = ask(connection, ROWS, params={"caption_set": choice.caption_set})
+        places = ask(connection, "select clip_id from clips").with_row_index("place")
+    if chosen is not None:
+        rows = rows.join(chosen.filter(part=part), on=_KEYS, how="semi", nulls_equal=True)
+    ordered = rows.join(places, on="clip_id").sort("place", "window_index", "caption_set", nulls_last=True)
+    return PartRows(choice.run, part, ordered.drop("place"))
+
+
+def parts(run: Path) -> list[int]:
+    """Numbers of the parts that are there, in order."""
+    return [file.part for file in list_parts(run / "clips")]
+
+
+@dataclass
+class Blobs:
+    """Bytes by window; one row group is held at a time, so ask in the order of the table."""
+
+    path: Path
+    """The part; a run may not have it."""
+    column: str
+    """`mp4` or `webp`."""
+    _held: tuple[int, dict[str, bytes]] = field(default=(-1, {}), repr=False)
+
+    def __getitem__(self, window_id: str) -> bytes:
+        """The window's bytes.
+
+        Raises
+        ------
+        KeyError : it has none.
+        RunError : the part cannot be read.
+        """
+        group = self._groups[window_id]
+        if self._held[0] != group:
+            self._held = (-1, {})  # let go of one before the next is read
+            self._held = (group, dict(self._read(group, ["window_id", self.column])))
+        return self._held[1][window_id]
+
+    def get(self, window_id: str | None) -> bytes | None:
+        """The window's bytes; None where it has none."""
+        return self[window_id] if window_id in self._groups and window_id is not None else None
+
+    @cached_property
+    def _groups(self) -> dict[str, int]:
+        if not self.path.exists():
+            return {}
+        with _readable(self.path) as file:
+            count = file.num_row_groups
+        return {row[0]: group for group in range(count) for row in self._read(group, ["window_id"])}
+
+    def _read(self, group: int, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+        with _readable(self.path) as file:
+            table = file.read_row_group(group, columns=columns)
+        return zip(*(table[name].to_pylist() for name in columns), strict=True)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path}: cannot be read: {printable(str(error))}") from None

@@ -1,0 +1,18 @@
+"""Runs to export."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "qa"))
+
+import qa_runs
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A sound run whose every step ran; clip `gone` failed, and the preview of clip `b`."""
+    return qa_runs.write(tmp_path / "run", qa_runs.full())
