@@ -123,8 +123,9 @@ def _export(
         note = target.kept(number, rows.digest)
         kept += note is not None
         if note is None:
-            wrote = kind.write(rows, target, options) if rows.rows.height else Counter[str]()
-            note = target.finish(number, rows.digest, _count(rows) + wrote)
+            found = _count(rows)
+            found.update(kind.write(rows, target, options) if rows.rows.height else ())
+            note = target.finish(number, rows.digest, found)
         counts.update(note.counts)
         tell(f"parts {done}/{len(numbers)} · rows {counts['rows']:,} · kept {kept}")
     return Exported(target.path, len(numbers), kept, dict(counts))
