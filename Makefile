@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint lock clean help
+.PHONY: demo test lint lock docs pictures clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -35,6 +35,12 @@ lock:  ## resolve the pins again
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 		--override requirements/overrides.txt --no-header --no-annotate --quiet -o requirements/cpu.txt
 	rm -rf $(VENV)-lock
+
+docs: $(STAMP)  ## write the generated parts of docs/ anew
+	$(BIN)/python docs/generate.py
+
+pictures: $(STAMP)  ## make the README's pictures anew, from a real demo (needs chromium)
+	$(BIN)/python docs/pictures.py
 
 clean:  ## remove what the demo made
 	rm -rf demo

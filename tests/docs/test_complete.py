@@ -1,0 +1,80 @@
+"""Nothing that a user can name is undocumented, and generated pages are fresh."""
+
+from __future__ import annotations
+
+import re
+import runpy
+
+import pytest
+from blocks import CHECKOUT, PAGES, words
+from blocks import blocks as blocks_of
+
+import colcap
+from colcap.api import Run
+from colcap.cli import cli
+from colcap.errors import ERROR_KINDS
+from colcap.flags import FLAGS
+from colcap.qa.named import named_queries
+from colcap.schema import SIDE_TABLES, TABLES
+
+DOCS = CHECKOUT / "docs"
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_generated_parts_are_fresh(path: object) -> None:
+    """`make docs` mends it."""
+    text = path.read_text(encoding="utf-8")  # type: ignore[attr-defined]
+
+    assert runpy.run_path(str(DOCS / "generate.py"))["filled"](text) == text
+
+
+def test_every_command_has_an_example_and_every_option_a_line() -> None:
+    text = page("cli.md")
+    shown = {list(words(line))[1] for block in blocks_of(DOCS / "cli.md") for line in block.commands}
+
+    assert shown == set(cli.commands)
+    for name, command in cli.commands.items():
+        section = text.split(f"\n**{name}**")[1].split("\n**")[0]
+        missing = [p.opts[-1] for p in command.params if p.opts[-1].startswith("--") and p.opts[-1] not in section]
+        assert [opt for opt in missing if opt.removeprefix("--") not in {flag.name for flag in FLAGS}] == [], name
+
+
+def test_every_flag_is_in_the_configuration_reference() -> None:
+    text = page("configuration.md")
+
+    assert [flag.name for flag in FLAGS if f"{flag.name}`" not in text] == []
+
+
+def test_every_table_column_and_named_query_is_in_the_sql_page() -> None:
+    text = page("sql.md")
+    columns = {name for table in (*TABLES.values(), *SIDE_TABLES.values()) for name in table}
+    missing = {name for name in (*TABLES, *SIDE_TABLES, *columns) if f"`{name}`" not in text}
+
+    assert missing == set()
+    assert [name for name in named_queries() if f"`@{name}`" not in text] == []
+
+
+def test_every_error_kind_says_what_to_do() -> None:
+    headings = re.findall(r"^### `(\w+)`$", page("troubleshooting.md"), re.MULTILINE)
+
+    assert headings == list(ERROR_KINDS)
+
+
+def test_every_public_name_is_in_the_python_page() -> None:
+    text = page("python.md")
+    methods = [f"run.{name}" for name in vars(Run) if not name.startswith("_")]
+
+    assert [name for name in colcap.__all__ if f"colcap.{name}" not in text] == []
+    assert [name for name in methods if name not in text] == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = page("README.md")
+
+    assert [
+        path.name for path in PAGES if path.parent == DOCS and path.name != "README.md" and path.name not in index
+    ] == []
