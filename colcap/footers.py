@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colcap import store
+from colcap.schema import SET_TABLES, TABLES
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,12 @@ def read_footers(run: Path, folders: Iterable[Path]) -> dict[Path, list[Part]]:
     if len(fresh) >= WORTH_KEEPING:
         _save(run, {**known, **fresh})
     return found
+
+
+def remember(run: Path) -> None:
+    """Read the footers of a run's new files while it is being made, so that whoever looks at it need not."""
+    plain = [run / table for table in TABLES if table not in SET_TABLES]
+    read_footers(run, [*plain, *(folder for table in SET_TABLES for folder in (run / table).glob("set=*"))])
 
 
 def _read_folder(run: Path, folder: Path, known: _Known, fresh: _Known) -> list[Part]:

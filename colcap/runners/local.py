@@ -21,6 +21,7 @@ import polars as pl
 
 from colcap import manifests, store
 from colcap.errors import ColcapError, RowError
+from colcap.footers import remember
 from colcap.runners.part import OpenPart, open_part
 from colcap.runners.plan import PartTodo, Plan
 from colcap.runners.progress import Progress
@@ -38,6 +39,9 @@ ROW_BYTES: Final = 1024
 WAKE_S: Final = 0.2
 """How often a waiting main thread looks up, in seconds, so that Ctrl-C is heard."""
 
+
+REMEMBER_EVERY: Final = 1000
+"""Parts after which their footers are remembered: 2 s each time, so that a stopped run is soon looked over."""
 
 GOODBYE_S: Final = 15.0
 """How long threads may take to come home before the run is left without them, in seconds."""
@@ -142,6 +146,7 @@ class LocalRunner:
         self._drop_unfinished()
         if self._error is not None:
             raise self._error
+        remember(self.plan.run)
 
     def stop(self, error: BaseException) -> None:
         """Send every thread home; the first reason given is the one that is told."""
@@ -279,6 +284,8 @@ class LocalRunner:
             self._in_hand.discard(part)
         self._timings.finish(part.todo.part)
         self.progress.add(parts=1)
+        if self.progress.counts["parts"] % REMEMBER_EVERY == 0:
+            remember(self.plan.run)
 
     def _drop_unfinished(self) -> None:
         for part in self._in_hand:

@@ -18,6 +18,9 @@ from rich.progress import Progress as Display
 LINE_EVERY_S: Final = 10.0
 """Without a terminal, one line this often, in seconds."""
 
+KINDS_SHOWN: Final = 3
+"""Kinds of errors that a line names, the most frequent first."""
+
 
 @dataclass(slots=True)
 class Progress:
@@ -84,7 +87,14 @@ class Progress:
         """One line for a person."""
         engine = self._engine_words() if self.captioning else []
         left = "?" if self.left_s is None else _clock(self.left_s)
-        return " · ".join([*self._done_words(), *engine, f"errors {sum(self.errors.values())}", f"left {left}"])
+        return " · ".join([*self._done_words(), *engine, self._error_words(), f"left {left}"])
+
+    def _error_words(self) -> str:
+        with self._lock:
+            kinds = self.errors.most_common()
+        more = [f"{sum(count for _, count in kinds[KINDS_SHOWN:])} other"] if len(kinds) > KINDS_SHOWN else []
+        told = ", ".join([*(f"{count} {kind}" for kind, count in kinds[:KINDS_SHOWN]), *more])
+        return f"errors {self.errors.total()}" + (f" ({told})" if told else "")
 
     def _done_words(self) -> list[str]:
         c = self.counts

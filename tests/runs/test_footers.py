@@ -44,6 +44,15 @@ def test_what_was_read_once_is_not_read_again(run: colcap.Run, monkeypatch: pyte
     assert first[0] == []
 
 
+def test_a_run_remembers_what_it_made(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footers, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(footers, "SETTLED_S", 0.0)
+    run = colcap.run(manifest, tmp_path / "out", generate_captions=False, clips_per_part=2)
+
+    known = pl.read_parquet(run.path / footers.INDEX)["name"]
+    assert sorted(known) == sorted(str(path.relative_to(run.path)) for path in run.path.glob("[cpw]*/part-*.parquet"))
+
+
 @pytest.mark.parametrize("times", ["kept", "new"])
 def test_a_file_that_changed_is_read_again(run: colcap.Run, times: str) -> None:
     todo(run)
