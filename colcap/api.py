@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from colcap.engines.base import Engine
     from colcap.export import Exported
+    from colcap.notebook import View
     from colcap.runners.explanation import Explanation
 
 
@@ -115,9 +117,16 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if _in_notebook():
+            from colcap import notebook
+
+            notebook.register(path)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        return self.show("@coverage")._repr_html_()
 
     def table(self, name: str) -> pl.LazyFrame:
         """One of the seven tables; empty, with its columns, where the step has not run."""
@@ -126,10 +135,11 @@ class Run:
         folders = sorted((self.path / name).glob("set=*")) if name in SET_TABLES else [self.path / name]
         files = [file.path for folder in folders for file in store.list_parts(folder)]
         if not files:
-            return pl.LazyFrame(schema=TABLES[name])
+            return _shown(pl.LazyFrame(schema=TABLES[name]))
         # the manifest's own columns besides; a part of an older run may lack columns that came later
         schema = {**pl.read_parquet_schema(files[0]), **dict(TABLES[name])}
-        return pl.scan_parquet(files, schema=schema, missing_columns="insert", hive_partitioning=False, glob=False)
+        scan = pl.scan_parquet(files, schema=schema, missing_columns="insert", hive_partitioning=False, glob=False)
+        return _shown(scan)
 
     @property
     def clips(self) -> pl.LazyFrame:
@@ -165,7 +175,7 @@ class Run:
 
         return connect(self.path, blobs=blobs)
 
-    def sql(self, query: str, *, params: Mapping[str, str] | None = None, blobs: bool = False) -> pl.DataFrame:
+    def sql(self, query: str, *, params: Mapping[str, object] | None = None, blobs: bool = False) -> pl.DataFrame:
         """Rows of one SELECT, or of a named query (`@truncated`).
 
         Raises
@@ -186,6 +196,24 @@ class Run:
         from colcap.qa.search import search
 
         return search(self.path, words, limit=limit).rows
+
+    def show(self, rows: pl.LazyFrame | pl.DataFrame | str | None = None, *, limit: int = 20) -> View:
+        """Rows to look at in a notebook: the preview of each window beside its columns; blobs are never shown.
+
+        Parameters
+        ----------
+        rows : a frame, or SQL, or a named query (`@truncated`); without it, the captions.
+        limit : rows at most. Of a LazyFrame no more are read.
+
+        Raises
+        ------
+        QueryError : the query is wrong, or not a single SELECT.
+        """
+        from colcap.notebook import FIRST, view
+
+        if rows is None:
+            rows = self.sql(FIRST, params={"rows": limit})
+        return view(self.path, self.sql(rows) if isinstance(rows, str) else rows, limit=limit)
 
     def gallery(self, output: str | os.PathLike[str], *, where: str | None = None, limit: int = 2000) -> Path:
         """Write an HTML page of previews beside captions and return its path; see `qa.gallery.gallery`.
@@ -238,6 +266,19 @@ class Run:
         from colcap.qa.quality import quality
 
         return quality(self.path, thresholds=thresholds)
+
+
+def _in_notebook() -> bool:
+    return "IPython" in sys.modules
+
+
+def _shown(table: pl.LazyFrame) -> pl.LazyFrame:
+    """The same frame, which shows its first rows in a notebook."""
+    if _in_notebook():
+        from colcap import notebook
+
+        notebook.table(table)
+    return table
 
 
 def caption(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -71,8 +71,17 @@ def _url(name: str) -> str:
 
 
 def _read(run: Path, cards: tuple[Card, ...]) -> Iterator[tuple[str, bytes]]:
-    shown = sorted((card.part, card.window_id) for card in cards if card.webp_bytes)
-    for part, same in groupby(shown, key=lambda pair: pair[0]):
+    yield from read(run, ((card.part, card.window_id) for card in cards if card.webp_bytes))
+
+
+def read(run: Path, windows: Iterable[tuple[int, str]]) -> Iterator[tuple[str, bytes]]:
+    """Read previews by part and window_id: pairs of window_id and WebP, by part.
+
+    Raises
+    ------
+    RunError : previews cannot be read.
+    """
+    for part, same in groupby(sorted(windows), key=lambda pair: pair[0]):
         yield from _read_part(table_dir(run, "previews_webp") / part_name(part), {name for _, name in same})
 
 
