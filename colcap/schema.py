@@ -64,11 +64,14 @@ PREVIEWS: Final = pl.Schema(
         "height": pl.Int32,
         "webp_bytes": pl.Int64,
         "webp_sha256": pl.String,
+        "mean_luma": pl.Float64,
+        "motion": pl.Float64,
         "warning": pl.String,
         "fingerprint": pl.String,
         **STATUS,
     }
 )
+"""One row a window; `mean_luma` and `motion` are of the frames shown, 0 to 255: see media.values.Preview."""
 
 PREVIEWS_WEBP: Final = pl.Schema({"window_id": pl.String, "webp": pl.Binary})
 
@@ -175,7 +178,7 @@ TABLES: Final = {
 }
 """The seven tables of a run folder, in the order of the pipeline."""
 
-LATER_COLUMNS: Final = {"captions": ("caption_json", "warning")}
+LATER_COLUMNS: Final = {"previews": ("mean_luma", "motion"), "captions": ("caption_json", "warning")}
 """Columns that older runs don't have: null where they are missing."""
 
 BLOB_TABLES: Final = {"windows_mp4": "mp4", "previews_webp": "webp"}

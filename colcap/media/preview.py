@@ -15,6 +15,7 @@ from colcap.errors import RowError
 from colcap.media.frame_choice import preview_indices, rational
 from colcap.media.products import Budget
 from colcap.media.scale import Scaler, displayed_size
+from colcap.media.seen import Seen
 from colcap.media.timeline import Timeline
 from colcap.media.values import MAX_WEBP_SIDE, Preview, PreviewSpec
 
@@ -49,6 +50,7 @@ class PreviewProduct:
         self._stream: VideoStream | None = None
         self._packets: dict[int, Packet[VideoStream]] = {}
         self._warnings: list[str] = []
+        self._seen = Seen(self._times_shown)
 
     @property
     def encoder(self) -> str:
@@ -60,6 +62,7 @@ class PreviewProduct:
         stream = self._stream or self._start(frame)
         context = stream.codec_context
         scaled = self._scaler.scaled(frame, context.width, context.height)
+        self._seen.add(index, scaled)
         scaled.pts, scaled.time_base = index, context.time_base
         (packet,) = stream.encode(scaled)
         self._budget.spend(packet.size * self._times_shown[index])
@@ -77,7 +80,15 @@ class PreviewProduct:
             self._output.mux_one(packet)
         self._output.close()
         warning = "; ".join(self._warnings) or None
-        return Preview(self._file.getvalue(), len(self._order), context.width, context.height, warning)
+        return Preview(
+            self._file.getvalue(),
+            len(self._order),
+            context.width,
+            context.height,
+            self._seen.mean_luma,
+            self._seen.motion,
+            warning,
+        )
 
     def _start(self, frame: VideoFrame) -> VideoStream:
         width, height = displayed_size(frame)

@@ -138,6 +138,11 @@ class Preview:
     """Pixels."""
     height: int
     """Pixels."""
+    mean_luma: float
+    """Mean brightness of the frames shown: 0 is black, 255 white."""
+    motion: float | None
+    """Mean absolute difference in brightness between a frame shown and the one before it, 0 to 255, over all pixels;
+    None where one frame is shown."""
     warning: str | None = None
     """The source has less than was asked for, and what to do."""
 

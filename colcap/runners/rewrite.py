@@ -10,7 +10,7 @@ import polars as pl
 from colcap import store
 from colcap.runners.plan import PREVIEW_TABLES, Plan, Redo
 from colcap.runners.tasks import read_blobs
-from colcap.schema import BLOB_TABLES
+from colcap.schema import BLOB_TABLES, TABLES
 
 FACTS_OF: Final = {"windows_mp4": "windows", "previews_webp": "previews"}
 
@@ -63,6 +63,8 @@ class Rewrite:
     def _facts(self, table: str) -> pl.DataFrame:
         """Old and new rows in the manifest's order."""
         old = pl.read_parquet(store.table_dir(self._run, table) / store.part_name(self._part))
+        later = {name: kind for name, kind in TABLES[table].items() if name not in old.columns}
+        old = old.with_columns(pl.lit(None, kind).alias(name) for name, kind in later.items())
         kept = old.filter(~self._is_redone(table))
         new = [frame.select(old.columns).cast(dict(old.schema)) for frame in self._new[table]]  # type: ignore[arg-type]
         rows = pl.concat([kept, *new])

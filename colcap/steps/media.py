@@ -250,6 +250,8 @@ def _preview(name: str, preview: media.Preview | RowError | None) -> tuple[dict[
         "height": preview.height,
         "webp_bytes": len(preview.webp),
         "webp_sha256": hashlib.sha256(preview.webp).hexdigest(),
+        "mean_luma": preview.mean_luma,
+        "motion": preview.motion,
         "warning": preview.warning,
     }
     return {**blank, **facts, **OK}, preview.webp
