@@ -89,6 +89,13 @@ def time_parts(run: Path) -> None:
         pl.DataFrame([row], schema=TIMINGS, orient="row").write_parquet(run / "timings" / f"part-{part:06d}.parquet")
 
 
+def see(run: Path) -> None:
+    """Previews of part 0: a dark one, a still one, and one that failed."""
+    file = run / qa_runs.path("previews", 0)
+    seen = [pl.Series("mean_luma", [3.0, 90.0, None]), pl.Series("motion", [4.0, 0.05, None])]
+    qa_runs.write_part(file, pl.read_parquet(file).with_columns(seen))
+
+
 FOUND: dict[str, tuple[str, Edit, dict[str, object], list[str], list[tuple[object, ...]]]] = {
     # what is found: (query, damage, parameters, columns of the answer, its rows)
     "cut off": (
@@ -139,6 +146,8 @@ FOUND: dict[str, tuple[str, Edit, dict[str, object], list[str], list[tuple[objec
         ],
     ),
     "failures of a kind": ("failures", nothing, {"error_kind": "unreadable"}, ["id"], [("gone",)]),
+    "dark": ("dark", see, {}, ["window_id", "mean_luma"], [("a:00000", 3.0)]),
+    "frozen": ("frozen", see, {}, ["window_id", "motion"], [("a:00001", 0.05)]),
     "stuck": (
         "stuck_neighbours", say(GOOD, GOOD, OTHER), {}, ["clip_id", "windows", "first_window_id", "start_s", "caption"],
         [("a", 2, "a:00000", 0.0, GOOD)],
