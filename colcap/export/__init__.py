@@ -16,7 +16,8 @@ from colcap.export.folder import Folder, opened
 from colcap.export.names import Names, alike
 from colcap.export.options import COLUMNS, Media, Options, Write
 from colcap.export.rows import Choice, PartRows, caption_sets, check_set, parts, read_part
-from colcap.manifests import FROZEN, open_parquet
+from colcap.manifest_files import open_parquet
+from colcap.manifests import FROZEN
 from colcap.store import list_parts
 
 Format = Literal["curator", "webdataset", "jsonl", "parquet"]
