@@ -150,3 +150,26 @@ def test_later_attempts_are_files_of_their_own(tmp_path: Path) -> None:
     result = [(file.part, file.attempt) for file in store.list_parts(tmp_path)]
 
     assert result == [(3, 1), (3, 2), (3, 10)]
+
+
+def test_two_attempts_at_one_part_do_not_meet(tmp_path: Path) -> None:
+    first, second = commit_of(tmp_path), commit_of(tmp_path)
+    fill(first)
+    fill(second)
+    rows = [second.commit(), first.commit()]
+
+    assert rows == [{"windows": 3, "windows_mp4": 3}] * 2
+    assert files(tmp_path) == ["windows/part-000000.parquet", "windows_mp4/part-000000.parquet"]
+    assert store.recover(tmp_path) == 0
+
+
+def test_who_works_for_an_earlier_writer_cannot_commit(tmp_path: Path) -> None:
+    lost = commit_of(tmp_path)
+    fill(lost)
+
+    swept = store.recover(tmp_path)
+
+    assert swept == 2
+    with pytest.raises(ColcapError, match="cannot write"):
+        lost.commit()
+    assert files(tmp_path) == []
