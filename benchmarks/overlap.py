@@ -5,9 +5,9 @@
 Three cases: media work is the slower half (720p, two windows); clips so small (112x112, 32 frames, previews at
 their own height) that the engine is, but not by much; the same clips with twice as many frames shown to the model, so
 that the engine is clearly the slower half. On two cores the engine has one, and its front-end (3 ms a request) shares
-the other with the media work, so the second case has no room to be 1.00. The engine is started once, before anything is timed. The
-media half is the same run with an engine that answers at once; the engine half is the same requests, ready in
-memory, in the same batches.
+the other with the media work, so the second case has no room to be 1.00. The engine is started once, before anything
+is timed. The media half is the same run with an engine that answers at once; the engine half is the same requests,
+ready in memory, in the same batches.
 """
 
 from __future__ import annotations
