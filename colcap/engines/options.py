@@ -89,15 +89,13 @@ def engine_args(
 def context_length(model: ResolvedModel, overrides: Mapping[str, Any]) -> int | None:
     """Tokens of one request, answer included; None where `overrides` leave it to vLLM.
 
-        Examples
-        --------
-        >>> from pathlib import Path
-        >>> from colcap.models.files import read_json
-    from colcap.models.weights import resolve
-        >>> tiny = resolve("tiny", model_dir=Path("models"))
-        >>> context_length(tiny, {}), context_length(tiny, {"max_model_len": 2048}), context_length(
-        ...     tiny, {"max_model_len": "auto"})
-        (8192, 2048, None)
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from colcap.models.weights import resolve
+    >>> tiny = resolve("tiny", model_dir=Path("models"))
+    >>> context_length(tiny, {}), context_length(tiny, {"max_model_len": 2048})
+    (8192, 2048)
     """
     length = overrides.get("max_model_len", _longest(_text_config(model)))
     return length if isinstance(length, int) and length > 0 else None
