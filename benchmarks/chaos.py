@@ -297,6 +297,8 @@ def main() -> None:
         print(f"undisturbed: {len(job.calm)} files in {job.calm_s:.1f} s", flush=True)
         for kill, came in lives(job, folder, rng, captions=args.captions):
             counts.update([f"{kill.target} at {kill.moment}", "kills"] if came else ["ended before its moment"])
+            if came and counts["kills"] % 20 == 0:
+                print(f"{counts['kills']} kills in {time.monotonic() - started:.0f} s", flush=True)
             if counts["kills"] >= args.kills:
                 break
     for what, count in sorted(counts.items()):

@@ -20,7 +20,7 @@ from colcap.qa import invariants
 from colcap.qa.connect import part_files
 from colcap.schema import BLOB_TABLES, SET_TABLES, TABLES
 from colcap.soundness import pages_are_whole
-from colcap.store import JOURNAL_PREFIX, LOCK_NAME, Footer, PartFile, read_footer
+from colcap.store import JOURNAL_PREFIX, LOCK_NAME, Footer, PartFile, count_rows, read_footer
 
 _TOGETHER: Final = (("clips", "windows", "windows_mp4"), ("previews", "previews_webp"))
 """Tables that are committed together, with one fingerprint over all parts of a run."""
@@ -231,6 +231,9 @@ class _Part:
     def _check_rows(self, file: _File, rows: pl.DataFrame, windows: pl.DataFrame | None) -> None:
         footer = file.footer
         self._add("status", file.table, invariants.statuses(file.table, rows))
+        if footer and footer.counts is not None and count_rows(rows) != footer.counts:
+            said = f"{dict(count_rows(rows))}, its footer says {dict(footer.counts)}"
+            self._add("footer", file.table, [f"{file.file.path.name}: has rows {printable(said)}"])
         if windows is not None and file.table != "clips":
             some = file.table in SET_TABLES  # all attempts of a set together have every window
             ids = invariants.one_row_each(windows["window_id"], rows["window_id"], "windows", some=some)

@@ -92,6 +92,8 @@ def test_a_missing_companion_is_found(run: Path, table: str) -> None:
         ({"rows": "many"}, "no footer of ours"),
         ({"fingerprint": ""}, "no footer of ours"),
         ({"fingerprint": "other"}, "fingerprint"),
+        ({"counts": '{"ok": 7}'}, "its footer says {'ok': 7}"),
+        ({"counts": "[7]"}, "no footer of ours"),
     ],
 )
 def test_a_footer_that_is_not_true_is_found(run: Path, footer: dict[str, str], expected: str) -> None:
