@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 
@@ -193,3 +194,23 @@ def test_text_with_odd_line_ends_stays_one_line(tmp_path: Path) -> None:
     result = (tmp_path / "out" / "part-000001.jsonl").read_text().splitlines()
 
     assert [json.loads(line)["caption"] for line in result] == ['a\u2028b\x85c\n"d"\x1b']
+
+
+@pytest.mark.parametrize("form", ["curator", "webdataset", "jsonl", "parquet"])
+def test_own_columns_of_any_type_go_along(form: str, tmp_path: Path) -> None:
+    tables = qa_runs.full()
+    own = {"raw": b"\xff\x00", "nan": float("nan"), "day": datetime.date(2026, 1, 2), "tags": ["a"]}
+    columns = [pl.lit(value, allow_object=False).alias(name) for name, value in own.items() if name != "tags"]
+    for part in (0, 1):
+        name = qa_runs.path("clips", part)
+        tables[name] = tables[name].with_columns(*columns, tags=pl.concat_list(pl.lit("a")))
+    run = qa_runs.write(tmp_path / "run", tables)
+    clips = pl.concat([tables[qa_runs.path("clips", part)] for part in (0, 1)])
+    clips.select("clip_id", "uri", "part", *own).write_parquet(run / "manifest.parquet")
+
+    done = export(run, tmp_path / "out", form=form)
+
+    assert done.counts["rows"] == 5
+    if form == "jsonl":
+        row = lines(tmp_path / "out")[0]
+        assert [row[name] for name in own] == ["/wA=", None, "2026-01-02", ["a"]]
