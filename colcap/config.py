@@ -71,7 +71,7 @@ class Captioning(Generating):
     disable_mmcache: bool = False
     """Switch off the engine's multimodal cache."""
     verbose: bool = False
-    """Log every window."""
+    """Let the engine talk on the terminal, and write more to run.log."""
 
     @field_validator("json_schema")
     @classmethod
@@ -123,7 +123,7 @@ class Preview(Section):
     num_cpus_per_worker: Annotated[PositiveFloat, Field(le=1024)] = 4.0
     """Decoder and encoder threads per media worker, rounded down, at least 1, at most the cores it has."""
     verbose: bool = False
-    """Log every preview."""
+    """Taken as the reference takes it; nothing is said of single previews yet."""
 
 
 class Enhancement(Generating):
@@ -145,7 +145,7 @@ class Enhancement(Generating):
     fp8: bool = False
     """Quantize the weights to fp8 (GPU only)."""
     verbose: bool = False
-    """Log every caption."""
+    """Let the text model's engine talk on the terminal."""
 
 
 class Limits(Section):

@@ -27,7 +27,7 @@ def run_demo(folder: Path, console: Console) -> api.Run:
 
     Parameters
     ----------
-    folder : where `clips/`, `truth.parquet`, `clips.parquet`, `run/` and `previews/` go.
+    folder : where `clips/`, `truth.parquet`, `clips.parquet`, `run/` and `gallery.html` go.
     console : where it is printed.
     """
     started = time.monotonic()
@@ -66,26 +66,25 @@ def _show(run: api.Run, truth: pl.DataFrame, folder: Path, console: Console) -> 
     console.print(table(said.select("window_id", "start_s", "end_s", "caption", "truth")))
     console.print("\n[bold]4.[/] a clip that cannot be read is a row too\n")
     console.print(table(run.sql(ERRORS)))
-    console.print(
-        f"\n[bold]5.[/] {_write_previews(run, folder)} previews, animated: {escape(str(folder / 'previews'))}/*.webp"
-    )
-
-
-def _write_previews(run: api.Run, folder: Path) -> int:
-    """Copy the previews out of their table, so that a browser can open them."""
-    (folder / "previews").mkdir(exist_ok=True)
-    rows = run.sql("select window_id, webp from previews_webp", blobs=True)
-    for name, webp in rows.iter_rows():
-        (folder / "previews" / f"{name.replace(':', '-')}.webp").write_bytes(webp)
-    return rows.height
+    page = run.gallery(folder / "gallery.html")
+    console.print(f"\n[bold]5.[/] previews beside captions, for a browser: {escape(str(page))}")
 
 
 def _next_commands(folder: Path) -> list[str]:
     run = folder / "run"
-    colcap = "colcap" if shutil.which("colcap") else sys.argv[0]  # made by `make demo`, it is not on the PATH
+    colcap = _own_name()
     return [
         f'{colcap} sql {run} "select caption, count(*) from captions_latest group by all order by 2 desc"',
-        f"{colcap} check {run}",
+        f"{colcap} search {run} circle moves",
+        f"{colcap} qa {run}",
+        f"{colcap} gallery {run} --where \"caption like '%star%'\" -o stars.html",
         f"{colcap} manifest YOUR_CLIPS/ -o clips.parquet",
         f"{colcap} run clips.parquet out --captioning-algorithm tiny",
     ]
+
+
+def _own_name() -> str:
+    """How to call colcap from here: in `make demo` it is not on the PATH, and as a module it has no script."""
+    if shutil.which("colcap"):
+        return "colcap"
+    return sys.argv[0] if Path(sys.argv[0]).name == "colcap" else f"{sys.executable} -m colcap.cli"

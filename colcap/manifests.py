@@ -19,6 +19,7 @@ from colcap import curator_tree
 from colcap.errors import ManifestError, RowError, printable
 from colcap.manifest_files import ManifestFiles, open_manifest, open_parquet
 from colcap.schema import CLIPS
+from colcap.secrets import without_secrets
 
 EXTENSIONS: Final = frozenset(
     ".3g2 .3gp .asf .avi .flv .m2ts .m4v .mj2 .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .rm .ts .vob .webm .wmv".split()
@@ -203,7 +204,8 @@ def _check_uri(uri: str) -> None:
     scheme = urlsplit(uri).scheme if "://" in uri else "file"
     if scheme.lower() != "file":
         raise ManifestError(
-            f"{printable(uri)[:200]}: only local paths and file:// are read, got {printable(scheme)}://"
+            f"{printable(without_secrets(uri))[:200]}: only local paths and file:// are read, "
+            f"got {printable(scheme)}://"
         )
 
 

@@ -68,7 +68,8 @@ def _notes(said: Tally) -> list[str]:
             row_id, error = said.examples[name]
             first_line = printable(error).partition("\n")[0][:160]
             kind = printable(name.partition(":")[2] or name)
-            lines.append(f"  {rows} {said.table} {kind}, e.g. {printable(row_id)}: {first_line}")
+            table = said.table.removesuffix("s") if rows == 1 else said.table
+            lines.append(f"  {rows} {table} {kind}, e.g. {printable(row_id)}: {first_line}")
     if said.damaged:
         more = "" if len(said.damaged) == 1 else f" and {len(said.damaged) - 1} more files"
         lines.append(f"  {said.damaged[0]}{more}: damaged, not counted; the same `colcap run` makes it again")

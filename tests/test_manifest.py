@@ -142,3 +142,13 @@ def test_the_reader_says_why_it_cannot_read_and_stays_inside_its_root(tmp_path: 
     assert kind(str(root / ".." / "secret.mp4")) == "unreadable"
     assert kind("a\0b") == "unreadable"
     assert ClipReader(max_bytes=100)(str(root / "clip.mp4")) == b"12345"
+
+
+def test_a_refused_uri_is_told_without_its_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    pl.DataFrame({"uri": ["s3://KEYID:SECRET@bucket/a.mp4?X-Amz-Signature=dead"]}).write_parquet(path)
+
+    with pytest.raises(ManifestError, match=r"s3://\*\*\*@bucket/a.mp4") as refused:
+        freeze(path, tmp_path / "frozen.parquet", clips_per_part=1)
+
+    assert not any(secret in str(refused.value) for secret in ("KEYID", "SECRET", "dead"))

@@ -5,45 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from colcap.secrets import without_secrets
+
 LOG_NAME: Final = "run.log"
 MAX_LOG_BYTES: Final = 16 << 20
 """A full file becomes run.log.1, and the one before it goes."""
 
-MAX_TEXT_CHARS: Final = 8192
-"""Longer texts are cut, which also bounds what looking for secrets can take."""
-
 log = logging.getLogger(__name__)
-
-# None begins with a repetition: on a long word that would take the square of its length
-_SECRETS: Final = (
-    (re.compile(r"://[^\s/@'\"]+@"), "://***@"),
-    (re.compile(r"(://[^\s?'\"]+)\?[^\s'\"]+"), r"\1?***"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w+/=.~-]{8,}"), r"\1 ***"),
-    (
-        re.compile(r"(?i)((?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d)[\w-]*[\"']?\s*[:=]\s*)[^\s,}]+"),
-        r"\1***",
-    ),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\b(?:sk|hf)[-_][\w-]{16,}"), "***"),
-)
-
-
-def without_secrets(text: str) -> str:
-    """Text with the queries of URLs, the credentials in them, and what looks like a key, replaced by `***`.
-
-    >>> without_secrets("GET s3://me:pw@host/a.mp4?X-Amz-Signature=abc failed; api_key=sk-12 was refused")
-    'GET s3://***@host/a.mp4?*** failed; api_key=*** was refused'
-    """
-    text = text[:MAX_TEXT_CHARS]
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return text
 
 
 class JsonLine(logging.Formatter):

@@ -13,8 +13,9 @@ import pytest
 import colcap
 from colcap.errors import ColcapError
 from colcap.qa.check import check
-from colcap.runners.runlog import LOG_NAME, MAX_LOG_BYTES, MAX_TEXT_CHARS, logged, without_secrets
+from colcap.runners.runlog import LOG_NAME, MAX_LOG_BYTES, logged
 from colcap.schema import TIMINGS
+from colcap.secrets import MAX_TEXT_CHARS, without_secrets
 
 
 @pytest.fixture(scope="module")
