@@ -77,7 +77,7 @@ def previews(windows: pl.LazyFrame, **parameters: Any) -> pl.LazyFrame:
 
     Returns
     -------
-    The previews table's columns and `webp`, one row a window, in order.
+    The previews table's columns and `webp`, one row a window, in order; `fingerprint` is a run's, and null here.
     """
     from colcap.runners import choices
     from colcap.steps.media import WindowStep
