@@ -138,7 +138,7 @@ class CaptionStep:
             "num_frames": sample["num_frames"],
             "frame_width": sample["frame_width"],
             "frame_height": sample["frame_height"],
-            "warning": sample["warning"],
+            "warning": sample.get("warning"),
             "model": self.engine.model,
             "model_revision": self.engine.revision,
             "fingerprint": self.fingerprint,
