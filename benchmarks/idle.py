@@ -16,40 +16,23 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 import colcap
-from colcap.engines.base import EngineStats, Generation, Request, Sampling
 from colcap.models.tiny.synth import clip, random_scene
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from overlap import InstantEngine
 from simulated import Simulated, simulated_engine
 
 FRAMES = 32
 """Of a window."""
 
 RUN: dict[str, Any] = {"clips_per_part": 16, "preview": {"target_height": 112}}
-
-
-class InstantEngine:
-    """Answers at once, so that only the media half is left."""
-
-    model, revision = "instant", None
-
-    def __init__(self) -> None:
-        self.stats = EngineStats()
-
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
-        """One word for every request."""
-        return [Generation("yes", 1, 1, "stop", None) for _ in requests]
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 def make_manifest(folder: Path, clips: int) -> Path:
