@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from colcap.errors import ColcapError
 
 if TYPE_CHECKING:
-    from colcap.api import Run, caption, connect, enhance, explain, manifest, open, preview, run
+    from colcap.api import caption, connect, enhance, explain, manifest, preview, run
     from colcap.config import Config
     from colcap.lazy import captions, previews, windows
+    from colcap.run_folder import Run, open
 
 __all__ = [
     "ColcapError",
@@ -37,6 +38,8 @@ __all__ = [
 
 _HOME = {
     "Config": "colcap.config",
+    "Run": "colcap.run_folder",
+    "open": "colcap.run_folder",
     "captions": "colcap.lazy",
     "previews": "colcap.lazy",
     "windows": "colcap.lazy",

@@ -5,8 +5,6 @@ A `Config` comes from TOML, from flags or from Python; all three pass the same v
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from pydantic import (
 
 from colcap import json_schema
 from colcap.errors import ConfigError, printable
+from colcap.machine import Limits, Runtime
 from colcap.models.own import Models
 from colcap.sections import SECRET, Escalation, Generating, PositiveFloat, Section
 from colcap.server import Server
@@ -146,40 +145,6 @@ class Enhancement(Generating):
     """Quantize the weights to fp8 (GPU only)."""
     verbose: bool = False
     """Let the text model's engine talk on the terminal."""
-
-
-class Limits(Section):
-    """What one clip may cost before it becomes an error row."""
-
-    max_bytes: Annotated[int, Field(ge=1)] = 4 << 30
-    """Size of the source, in bytes."""
-    max_pixels: Annotated[int, Field(ge=1)] = 8192 * 4608
-    """Width times height of a frame."""
-    max_duration_s: PositiveFloat = 6 * 3600.0
-    """Length of the clip, in seconds."""
-    timeout_s: PositiveFloat = 600.0
-    """Wall time for all media work on one clip, in seconds."""
-    max_worker_bytes: Annotated[int, Field(ge=1 << 28)] = 8 << 30
-    """Memory one media worker may use, in bytes."""
-
-
-class Runtime(Section):
-    """How work is spread over this machine; belongs to no fingerprint."""
-
-    media_workers: Annotated[int, Field(ge=1)] | None = None
-    """Worker processes that decode and encode; default: the cores the engine leaves over."""
-    engine_cores: Annotated[int, Field(ge=1)] | None = None
-    """Cores kept for engines that run on the CPU; default: half of them, at least one for each."""
-    engines: Annotated[int, Field(ge=1)] | None = None
-    """Engines that share the requests; default: one per tensor_parallel_size visible GPUs, one on a CPU."""
-    tensor_parallel_size: Annotated[int, Field(ge=1)] = 1
-    """GPUs that hold one model together."""
-    max_queue_bytes: Annotated[int, Field(ge=1)] = 1 << 30
-    """Bytes of media results that may wait for the engine or the disk."""
-    renderers: Annotated[int, Field(ge=0)] | None = None
-    """Processes per engine that turn frames into its input, 0 for none; default: 2 on a GPU, none on a CPU."""
-    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Further options for the engine, validated by the engine; for openai, further fields of each request."""
 
 
 class Config(Section):
@@ -306,30 +271,3 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both_tables = isinstance(value, Mapping) and isinstance(below, Mapping)
         merged[name] = merge(below, value) if both_tables else value  # type: ignore[arg-type]
     return merged
-
-
-def fingerprint(values: Mapping[str, Any]) -> str:
-    """A short stable hash of what can change a result: 16 hex digits.
-
-    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
-    True
-    """
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def media_facts(config: Config) -> dict[str, Any]:
-    """What decides the windows and the frames sampled from them."""
-    c = config.captioning
-    return {
-        "window_size": c.window_size,
-        "remainder_threshold": c.remainder_threshold,
-        "sampling_fps": c.sampling_fps,
-        "cut": config.cut,
-        **({} if config.store_mp4 else {"store_mp4": False}),  # not there before: runs of then keep their fingerprint
-    }
-
-
-def preview_facts(config: Config) -> dict[str, Any]:
-    """What decides the bytes of a preview."""
-    return config.preview.model_dump(exclude={"verbose", "num_cpus_per_worker"})

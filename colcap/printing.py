@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from colcap.api import Run
 from colcap.errors import printable
 from colcap.qa.tally import Tally, tally
+from colcap.run_folder import Run
 from colcap.runners.plan import progress_of
 
 

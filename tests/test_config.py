@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from colcap.config import Config, fingerprint, load, merge, parse
+from colcap.config import Config, load, merge, parse
 from colcap.errors import ConfigError
+from colcap.fingerprints import fingerprint
 from colcap.flags import FLAGS, parameters
 
 REFERENCE_DEFAULTS = {

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 import polars as pl
 
 from colcap import media, prompts
-from colcap.config import Captioning, Config, Enhancement, fingerprint
+from colcap.config import Captioning, Config, Enhancement
 from colcap.engines.base import Engine, Sampling
+from colcap.fingerprints import fingerprint
 from colcap.models.own import variants
 from colcap.models.weights import ResolvedModel, find, resolve, served
 from colcap.runners.context import Context, context_of, counter_of

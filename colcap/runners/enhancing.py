@@ -13,8 +13,8 @@ from typing import Any, Final
 import polars as pl
 
 from colcap import manifests, store
-from colcap.config import fingerprint
 from colcap.errors import RunError
+from colcap.fingerprints import fingerprint
 from colcap.runners.local import WAKE_S
 from colcap.runners.part import Attempt
 from colcap.runners.plan import attempts, new_attempt, newest_whole

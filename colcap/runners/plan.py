@@ -10,7 +10,8 @@ from typing import Final
 import pyarrow.parquet as pq
 
 from colcap import manifests, store
-from colcap.config import Config, fingerprint, media_facts, preview_facts
+from colcap.config import Config
+from colcap.fingerprints import fingerprint, media_facts, preview_facts
 from colcap.footers import Part, read_footers
 from colcap.runners.jobs import CaptionJob
 from colcap.runners.runfile import read_run_file, saved_config

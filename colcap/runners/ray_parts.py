@@ -19,9 +19,10 @@ from typing import Any
 import polars as pl
 
 from colcap import store
-from colcap.config import Config, Limits
+from colcap.config import Config
 from colcap.engines.cores import CorePlan
 from colcap.errors import ColcapError, RunError
+from colcap.machine import Limits
 from colcap.media.workers import MediaPool
 from colcap.runners import choices
 from colcap.runners.engine import EngineHandle, engine_cores, start_engine, start_text_engine

@@ -14,8 +14,9 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from colcap import manifests, store
-from colcap.config import Config, media_facts, parse, preview_facts
+from colcap.config import Config, parse
 from colcap.errors import RunError
+from colcap.fingerprints import media_facts, preview_facts
 from colcap.manifest_files import open_manifest
 from colcap.media.workers import refuse_while_imported
 

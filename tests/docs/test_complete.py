@@ -10,11 +10,11 @@ from blocks import CHECKOUT, PAGES, words
 from blocks import blocks as blocks_of
 
 import colcap
-from colcap.api import Run
 from colcap.cli import cli
 from colcap.errors import ERROR_KINDS
 from colcap.flags import FLAGS
 from colcap.qa.named import named_queries
+from colcap.run_folder import Run
 from colcap.schema import SIDE_TABLES, TABLES
 
 DOCS = CHECKOUT / "docs"

@@ -12,11 +12,11 @@ import pytest
 import qa_runs
 from click.testing import CliRunner
 
-from colcap.api import Run
 from colcap.cli import cli
 from colcap.errors import ColcapError, QueryError
 from colcap.qa.gallery import gallery
 from colcap.qa.gallery.rows import choose
+from colcap.run_folder import Run
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import pytest
 import qa_runs
 from click.testing import CliRunner
 
-from colcap.api import Run
 from colcap.cli import cli
 from colcap.errors import QueryError
 from colcap.qa.named import find, named_queries, parse
 from colcap.qa.quality import quality
 from colcap.qa.queries import ask
+from colcap.run_folder import Run
 
 CHECKS = [name for name, query in named_queries().items() if query.is_check]
 CUT_OFF = "The red circle moves and moves until"

@@ -15,11 +15,11 @@ import pytest
 import qa_runs
 from click.testing import CliRunner
 
-from colcap.api import Run
 from colcap.cli import cli
 from colcap.errors import QueryError, RunError
 from colcap.qa.search import RANKED, search
 from colcap.qa.search_index import FILE, FOLDER
+from colcap.run_folder import Run
 
 WINDOWS = ("a:00000", "a:00001", "b:00000")
 
