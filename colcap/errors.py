@@ -82,34 +82,30 @@ class ColcapError(Exception):
     exit_code = 1
 
 
-class ConfigError(ColcapError):
+class Refused(ColcapError):
+    """What was asked cannot be done as it was asked: nothing was started."""
+
+    exit_code = 2
+
+
+class ConfigError(Refused):
     """A parameter is unknown, of the wrong type or out of range."""
 
-    exit_code = 2
 
-
-class ManifestError(ColcapError):
+class ManifestError(Refused):
     """The manifest is not one: unreadable, no `uri` or `mp4`, repeated ids, a uri that is not allowed."""
 
-    exit_code = 2
 
-
-class RunError(ColcapError):
+class RunError(Refused):
     """The run folder is in use, belongs to another manifest, or would mix two configurations."""
 
-    exit_code = 2
 
-
-class QueryError(ColcapError):
+class QueryError(Refused):
     """A query was refused or is wrong."""
 
-    exit_code = 2
 
-
-class WeightsError(ColcapError):
+class WeightsError(Refused):
     """A model's weights are missing or incomplete."""
-
-    exit_code = 2
 
 
 class EngineError(ColcapError):

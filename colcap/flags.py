@@ -82,6 +82,9 @@ FLAGS: Final = (
     Flag("engines", "runtime.engines"),
     Flag("tensor-parallel-size", "runtime.tensor_parallel_size"),
     Flag("clip-timeout-s", "limits.timeout_s"),
+    Flag("clip-max-bytes", "limits.max_bytes"),
+    Flag("clip-max-pixels", "limits.max_pixels"),
+    Flag("clip-max-duration-s", "limits.max_duration_s"),
 )
 
 SECTIONS: Final = {
@@ -95,7 +98,7 @@ SECTIONS: Final = {
     "media-workers": "This machine",
     "engines": "This machine",
     "tensor-parallel-size": "This machine",
-    "clip-timeout-s": "This machine",
+    "clip-": "This machine",
 }
 OTHER_SECTION: Final = "What to make"
 

@@ -106,7 +106,9 @@ def list_parts(folder: Path) -> list[PartFile]:
     except FileNotFoundError:
         return []
     matches = ((PART_NAME.fullmatch(name), name) for name in names)
-    numbers = sorted((int(m[1]), int(m[2] or 1), name) for m, name in matches if m)  # plain tuples: there may be 100,000
+    numbers = sorted(
+        (int(m[1]), int(m[2] or 1), name) for m, name in matches if m
+    )  # plain tuples: there may be 100,000
     return [PartFile(part, attempt, folder / name) for part, attempt, name in numbers]
 
 

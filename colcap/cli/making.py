@@ -15,7 +15,7 @@ from colcap.errors import ManifestError
 from colcap.flags import SectionedCommand, parameter_flags, parameters, section_flags
 
 if TYPE_CHECKING:
-    from colcap.runners.again import Again
+    from colcap.runners.selecting import Selection
 
 
 @click.command()
@@ -143,7 +143,7 @@ def caption(run: Path, where: str | None, caption_set: str, dry_run: bool, root:
 
     given = parameters(flags).get("captioning", {})
     if dry_run:
-        tell(choose_captions(run, where=where or "true", caption_set=caption_set, parameters=given), "captioned")
+        tell(choose_captions(run, where, caption_set, given), "captioned")
         return
     with ctrl_c():
         print_summary(api.caption(run, where=where, caption_set=caption_set, root=root, console=err, **given))
@@ -163,11 +163,11 @@ def preview(run: Path, where: str | None, dry_run: bool, root: Path | None, **fl
       colcap preview out --where "clip_id like 'street%'" --preview-target-height 480
     """
     from colcap import api
-    from colcap.runners.again import choose_previews
+    from colcap.runners.selecting import select_windows
 
     given = parameters(flags).get("preview", {})
     if dry_run:
-        tell(choose_previews(run, where=where, parameters=given), "previewed")
+        tell(select_windows(run, where), "previewed")
         return
     with ctrl_c():
         print_summary(api.preview(run, where=where, root=root, console=err, **given))
@@ -186,21 +186,18 @@ def enhance(run: Path, where: str | None, caption_set: str, dry_run: bool, **fla
     chooses it.
     """
     from colcap import api
-    from colcap.runners.again import choose_enhancements
+    from colcap.runners.selecting import select_windows
 
     given = parameters(flags).get("enhancement", {})
     if dry_run:
-        chosen = choose_enhancements(run, where=where or "true", caption_set=caption_set, parameters=given)
-        tell(chosen, "enhanced")
+        tell(select_windows(run, where, caption_set=caption_set), "enhanced")
         return
     with ctrl_c():
         print_summary(api.enhance(run, where=where, console=err, caption_set=caption_set, **given))
 
 
-def tell(again: Again, done: str) -> None:
+def tell(chosen: Selection, done: str) -> None:
     """Say what would be done again."""
-    chosen = again.selection
-    assert chosen is not None
     out.print(f"{chosen.count:,} windows in {len(chosen.windows):,} parts would be {done}")
     if chosen.unchanged:
         out.print(f"{chosen.unchanged:,} more have this very caption already and would be left alone")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "qa"))
+sys.path.extend(str(Path(__file__).parents[1] / name) for name in ("qa", "runs"))
 
 import qa_runs
 

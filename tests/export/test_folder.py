@@ -15,9 +15,10 @@ import polars as pl
 import pytest
 import qa_runs
 from click.testing import CliRunner
+from disks import fill, small_disk
 
 from colcap.cli import cli
-from colcap.errors import ConfigError, RunError
+from colcap.errors import ColcapError, ConfigError, RunError
 from colcap.export import export
 from colcap.export.folder import NOTES, opened
 from colcap.export.names import Names, alike
@@ -230,3 +231,21 @@ def test_the_verb_prints_exact_counts(run: Path, tmp_path: Path) -> None:
     assert "5 rows, 4 from clips, 4 from windows, 2 rows error, 3 rows ok" in result.output
     assert "4 metas, 4 windows, 3 previews" in result.output
     assert "(2 parts, 0 of them kept)" in result.output
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_full_disk_is_told_and_the_same_command_goes_on_once_there_is_room(
+    form: str, run: Path, tmp_path: Path
+) -> None:
+    whole = export(run, tmp_path / "whole", form=form)
+    with small_disk(tmp_path / "disk", 1) as disk:
+        out = disk / "out"
+        out.mkdir()
+        ballast = fill(disk)
+        with pytest.raises(ColcapError, match="no room to write"):
+            export(run, out, form=form)
+        ballast.unlink()
+        again = export(run, out, form=form)
+
+        assert content(out) == content(tmp_path / "whole")
+        assert again.counts == whole.counts

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
 
 import colcap
+from colcap.engines.base import EngineStats, Generation, Request, Sampling
 
 sys.path.append(str(Path(__file__).parents[1] / "media"))
 
 import clips
+
+
+class Gathering:
+    """An engine that answers nobody before it holds this many windows at once, or has waited for 20 s."""
+
+    model, revision = "gathering", None
+
+    def __init__(self, wanted: int) -> None:
+        self.stats = EngineStats()
+        self.wanted, self.held, self.most = wanted, 0, 0
+        self.change = threading.Condition()
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
+        with self.change:
+            self.held += len(requests)
+            self.most = max(self.most, self.held)
+            self.change.notify_all()
+            self.change.wait_for(lambda: self.most >= self.wanted, timeout=20)
+            self.held -= len(requests)
+        return [Generation("a clip", 1, 2, "stop") for _ in requests]
+
+    def close(self) -> None:
+        pass
 
 
 def test_short_webm_and_fragmented_clips_have_rows_beside_one_that_is_broken(tmp_path: Path) -> None:
@@ -46,3 +72,20 @@ def test_no_prompt_is_indented() -> None:
     assert [
         name for name, text in prompts.items() if any(line[:1].isspace() for line in text.splitlines() if line)
     ] == []
+
+
+def test_the_engine_holds_windows_of_several_clips_at_once(tmp_path: Path) -> None:
+    clip = clips.make(clips.Made(num_frames=8))  # one window each
+    pl.DataFrame({"clip_id": list("abcdefgh"), "mp4": [clip] * 8}).write_parquet(tmp_path / "m.parquet")
+    engine = Gathering(wanted=4)
+
+    run = colcap.run(
+        tmp_path / "m.parquet",
+        tmp_path / "out",
+        engine=engine,
+        captioning={"model_variant": "tiny"},
+        generate_previews=False,
+    )
+
+    assert run.captions.collect()["status"].to_list() == ["ok"] * 8
+    assert engine.most >= 4
