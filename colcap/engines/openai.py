@@ -8,7 +8,7 @@ import os
 import random
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -56,7 +56,8 @@ def check_available(server: Server, *, fp8: bool = False) -> None:
         raise ConfigError("the engine openai needs the server's address: api_base, such as http://localhost:8000/v1")
     if fp8:
         raise ConfigError("fp8: the server decides about its weights; leave it out with the engine openai")
-    asyncio.run(_greet(server))
+    with ThreadPoolExecutor(1) as thread:  # a notebook has a running loop in this one
+        thread.submit(asyncio.run, _greet(server)).result()
 
 
 async def _greet(server: Server) -> None:

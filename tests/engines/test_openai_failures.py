@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -192,6 +193,25 @@ def test_a_server_that_is_not_there_stops_the_run_before_any_work(manifest: Path
         colcap.run(manifest, tmp_path / "out", captioning=options)
 
     assert not list(tmp_path.rglob("part-*"))
+
+
+def test_a_run_inside_a_running_event_loop(manifest: Path, tmp_path: Path) -> None:
+    """As in a notebook, whose cells run in one."""
+
+    async def cell(url: str) -> list[str]:
+        options = {"model_variant": "m", "engine": "openai", "server": {"api_base": url}}
+        run = colcap.run(
+            manifest,
+            tmp_path / "out",
+            captioning=options,
+            enhancement=options,
+            enhance_captions=True,
+            generate_previews=False,
+        )
+        return run.enhanced.collect()["enhanced_caption"].to_list()
+
+    with server_that.server(GOOD) as seen:
+        assert asyncio.run(cell(seen.url)) == ["A car."] * 4
 
 
 def test_a_server_that_goes_away_stops_the_run() -> None:

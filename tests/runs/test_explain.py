@@ -18,6 +18,52 @@ from colcap.errors import ManifestError, WeightsError
 TINY: dict[str, Any] = {"model_variant": "tiny"}
 
 
+LONG, TOO_LONG = "Describe the video. " * 1520, "Describe the video. " * 3000
+"""With them `across` only fits when it is shrunk, and `short` not at all."""
+
+
+@pytest.fixture(scope="module")
+def prompted(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shared clips, two of them with long prompts of their own."""
+    path = tmp_path_factory.mktemp("explain") / "m.parquet"
+    prompts = pl.Series("prompt_text", [LONG, None, None, TOO_LONG], dtype=pl.String)
+    pl.read_parquet(manifest).with_columns(prompts).write_parquet(path)
+    return path
+
+
+def entries(folder: Path) -> set[str]:
+    return {str(path) for path in folder.rglob("*")}
+
+
+def test_it_says_what_a_run_makes(
+    prompted: Path, tiny_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = entries(prompted.parent)
+    result = colcap.explain(prompted, captioning=TINY, engine=tiny_engine)
+    assert entries(prompted.parent) == before
+    assert entries(tmp_path) == set()
+
+    run = colcap.run(prompted, tmp_path / "run", engine=tiny_engine, captioning=TINY)
+
+    windows, captions = run.windows.collect(), run.captions.collect()
+    said = captions.filter(pl.col("status") == "ok")
+    assert (result.clips, result.clips_probed, result.windows) == (4, 4, windows.height)
+    assert list(result.clips_failed.values()) == [1]
+    assert "broken" in result.examples[next(iter(result.clips_failed))]
+    assert result.source_frames == windows["num_frames"].sum()
+    assert result.source_hours * 3600 == pytest.approx((windows["end_s"] - windows["start_s"]).sum())
+    assert (result.windows_shrunk, result.windows_over_context) == (captions["warning"].count(), 1)
+    assert captions.filter(pl.col("error_kind") == "over_context")["window_id"].to_list() == ["short:00000"]
+    assert captions.drop_nulls("warning")["window_id"].to_list() == ["across:00000"]
+    sides = pl.col("frame_width") * pl.col("frame_height") // 28**2 * pl.col("num_frames") // 2
+    assert result.vision_tokens == said.select(sides.sum()).item()
+    assert result.prompt_tokens == said["prompt_tokens"].sum()
+    assert sum(b.windows for b in result.vision_histogram) == said.height
+    assert result.bytes_mp4 == pytest.approx(windows["mp4_bytes"].sum(), rel=0.02)
+    assert result.bytes_previews == pytest.approx(run.previews.collect()["webp_bytes"].sum(), rel=0.02)
+
+
 def test_hours_come_from_a_trial_on_the_engine(manifest: Path, tiny_engine: Engine) -> None:
     asked = tiny_engine.stats.requests_done
 
