@@ -133,6 +133,7 @@ class Run:
 
         if rows is None:
             rows = self.sql(FIRST, params={"rows": limit})
+            rows = rows.drop("enhanced_caption") if rows["enhanced_caption"].is_null().all() else rows
         return view(self.path, self.sql(rows) if isinstance(rows, str) else rows, limit=limit)
 
     def gallery(self, output: str | os.PathLike[str], *, where: str | None = None, limit: int = 2000) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import polars as pl
 from rich.markup import escape
 
 from colcap.cli.shared import EXISTING_RUN, FORMAT, err, out, print_summary
@@ -81,7 +82,8 @@ def search(run: Path, words: tuple[str, ...], limit: int, form: str) -> None:
     from colcap.qa.search import search as find_captions
 
     found = find_captions(api.open(run).path, " ".join(words), limit=limit)
-    print_frame(found.rows, form, out)
+    empty = form == "table" and found.rows["enhanced_caption"].is_null().all()
+    print_frame(found.rows.drop("enhanced_caption") if empty else found.rows, form, out)
     err.print(f"{found.rows.height:,} of {found.hits:,} captions that match")
 
 
@@ -126,11 +128,18 @@ def qa(run: Path, strict: bool, pairs: tuple[str, ...], form: str) -> None:
     from colcap.printing import print_frame
 
     found = api.open(run).qa(thresholds=dict(_count(pair) for pair in pairs))
-    print_frame(found.drop("looks_for") if form == "table" else found, form, out)
+    print_frame(_in_words(found) if form == "table" else found, form, out)
     for name, why in found.filter(found["found"].is_null()).select("check", "looks_for").iter_rows():
         err.print(escape(printable(f"{name}: {why}")))
     if strict and not found["passed"].all():
         sys.exit(1)
+
+
+def _in_words(found: pl.DataFrame) -> pl.DataFrame:
+    """The checks for a person: what came of them in words, what they look for in their queries' list."""
+    passed = pl.when("passed").then(pl.lit("ok")).otherwise(pl.lit("too many"))
+    result = pl.when(pl.col("found").is_null()).then(pl.lit("not run")).otherwise(passed).alias("result")
+    return found.select("check", "found", "unit", "threshold", result, "query")
 
 
 def _count(pair: str) -> tuple[str, int]:

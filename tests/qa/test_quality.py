@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -105,3 +106,11 @@ def test_the_command_prints_rows_for_programs(run: Path, capsys: pytest.CaptureF
 
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["check"] for row in rows] == CHECKS
+
+
+def test_the_command_says_in_words_what_came_of_each_check(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli(["qa", str(faulty)], standalone_mode=False)
+
+    said = capsys.readouterr().out
+    assert re.search(r"^truncated +3 +rows +0 +too many ", said, re.MULTILINE)
+    assert re.search(r"^lengths +0 +rows +0 +ok ", said, re.MULTILINE)

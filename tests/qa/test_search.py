@@ -270,3 +270,13 @@ def test_the_method_and_the_command(spoken: Path) -> None:
     assert Run(spoken).search("red circle", limit=1)["window_id"].to_list() == ["a:00001"]
     assert result.exit_code == 0, result.output
     assert "a:00001,default" in result.stdout
+
+
+def test_the_command_shows_no_column_of_enhancements_where_there_are_none(
+    spoken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(spoken / "enhanced")
+
+    cli(["search", str(spoken), "red", "circle"], standalone_mode=False)
+
+    assert "enhanced_caption" not in capsys.readouterr().out
