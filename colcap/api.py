@@ -11,6 +11,7 @@ import polars as pl
 
 from colcap.config import Config, load, merge, parse
 from colcap.errors import ConfigError
+from colcap.objects.url import Place, Url, place
 from colcap.run_folder import Run, open
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ __all__ = ["Run", "caption", "connect", "enhance", "explain", "manifest", "open"
 
 
 def run(
-    manifest: str | os.PathLike[str],
+    manifest: Place,
     run: str | os.PathLike[str],
     *,
     config: str | os.PathLike[str] | Config | None = None,
-    root: str | os.PathLike[str] | None = None,
+    root: Place | None = None,
     limit: int | None = None,
     console: Console | None = None,
     engine: Engine | None = None,
@@ -43,7 +44,7 @@ def run(
 
     Parameters
     ----------
-    manifest : a Parquet file with `uri` or `mp4`, see `manifests.freeze`.
+    manifest : a Parquet file with `uri` or `mp4`, or an `s3://` url of one; see `manifests.freeze`.
     run : the run folder.
     config : a TOML file, or a `Config`. Without it and without parameters, an existing run goes on as it was.
     root : clips outside this folder become error rows.
@@ -73,19 +74,19 @@ def run(
 
     folder = Path(run)
     given = Given(
-        root=_path(root), console=console, engine=engine, verify=verify, runner=runner, ray_address=ray_address
+        root=_place(root), console=console, engine=engine, verify=verify, runner=runner, ray_address=ray_address
     )
     if ray_address is not None and runner != "ray":
         raise ConfigError("ray_address: is for runner='ray' (--runner ray)")
     if where is not None and not retry_errors:
         raise ConfigError("where: says which failures to retry, so it needs retry_errors (--retry-errors)")
     retry = (where or "true") if retry_errors else None
-    launch(Path(manifest), folder, _configuration(config, parameters, folder), given, limit=limit, retry=retry)
+    launch(place(manifest), folder, _configuration(config, parameters, folder), given, limit=limit, retry=retry)
     return Run(folder)
 
 
-def _path(path: str | os.PathLike[str] | None) -> Path | None:
-    return None if path is None else Path(path)
+def _place(given: Place | None) -> Path | Url | None:
+    return None if given is None else place(given)
 
 
 def _configuration(config: Any, parameters: Mapping[str, Any], folder: Path | None) -> Config:
@@ -103,7 +104,7 @@ def caption(
     *,
     where: str | None = None,
     caption_set: str = "default",
-    root: str | os.PathLike[str] | None = None,
+    root: Place | None = None,
     console: Console | None = None,
     engine: Engine | None = None,
     **parameters: Any,
@@ -132,7 +133,7 @@ def caption(
     from colcap.runners.make import Given
 
     opened = open(run)
-    given = Given(root=_path(root), console=console, engine=engine)
+    given = Given(root=_place(root), console=console, engine=engine)
     caption_again(opened.path, given, where=where, caption_set=caption_set, parameters=parameters)
     return opened
 
@@ -141,7 +142,7 @@ def preview(
     run: str | os.PathLike[str],
     *,
     where: str | None = None,
-    root: str | os.PathLike[str] | None = None,
+    root: Place | None = None,
     console: Console | None = None,
     **parameters: Any,
 ) -> Run:
@@ -162,15 +163,15 @@ def preview(
     from colcap.runners.make import Given
 
     opened = open(run)
-    preview_again(opened.path, Given(root=_path(root), console=console), where=where, parameters=parameters)
+    preview_again(opened.path, Given(root=_place(root), console=console), where=where, parameters=parameters)
     return opened
 
 
 def explain(
-    manifest: str | os.PathLike[str],
+    manifest: Place,
     *,
     config: str | os.PathLike[str] | Config | None = None,
-    root: str | os.PathLike[str] | None = None,
+    root: Place | None = None,
     limit: int | None = None,
     sample: int = 1000,
     calibrate: bool = True,
@@ -193,11 +194,10 @@ def explain(
     from colcap.runners.explain import explain as look
 
     chosen = _configuration(config, parameters, None)
-    folder = None if root is None else Path(root)
     return look(
-        Path(manifest),
+        place(manifest),
         chosen,
-        root=folder,
+        root=_place(root),
         limit=limit,
         sample=sample,
         calibrate=calibrate,
@@ -242,7 +242,7 @@ def connect(run: str | os.PathLike[str], *, blobs: bool = False) -> duckdb.DuckD
 
 
 def manifest(*sources: str | os.PathLike[str]) -> pl.LazyFrame:
-    """List clips: files, folders, globs; columns `clip_id` and `uri`.
+    """List clips: files, folders, globs, urls of object stores; columns `clip_id`, `uri` and `num_bytes`.
 
     Raises
     ------

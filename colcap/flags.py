@@ -85,6 +85,7 @@ FLAGS: Final = (
     Flag("clip-max-bytes", "limits.max_bytes"),
     Flag("clip-max-pixels", "limits.max_pixels"),
     Flag("clip-max-duration-s", "limits.max_duration_s"),
+    Flag("allow-http", "limits.http"),
 )
 
 SECTIONS: Final = {

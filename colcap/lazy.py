@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -44,7 +43,7 @@ def windows(
     The windows table's columns and `mp4`, one row a window. A clip that gives none is one row with a null
     `window_id`, its status and its error.
     """
-    from colcap.manifests import ClipReader
+    from colcap.objects import place
     from colcap.runners import choices
     from colcap.steps.media import MediaStep
 
@@ -52,7 +51,7 @@ def windows(
     step = MediaStep(
         choices.wanted(config, None, cut=True, preview=False, sample=False),
         choices.media_limits(config),
-        ClipReader(root=None if root is None else Path(root), max_bytes=config.limits.max_bytes),
+        choices.clip_reader(config, None if root is None else place(root)),
     )
     return clips.map_batches(partial(_windows, step), schema=WINDOWS_OUT, streamable=True)
 

@@ -22,6 +22,8 @@ class Limits(Section):
     """Wall time for all media work on one clip, in seconds."""
     max_worker_bytes: Annotated[int, Field(ge=1 << 28)] = 8 << 30
     """Memory one media worker may use, in bytes."""
+    http: bool = False
+    """Read clips from http:// and https:// too: then whoever wrote the manifest chooses what this machine asks."""
 
 
 class Runtime(Section):

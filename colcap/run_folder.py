@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from colcap.objects.url import Place, place
 from colcap.schema import SET_TABLES, TABLES
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Run:
         caption_set: str | None = None,
         media: str | None = None,
         clips: bool = False,
-        root: str | os.PathLike[str] | None = None,
+        root: Place | None = None,
     ) -> Exported:
         """Write rows as `curator`, `webdataset`, `jsonl` or `parquet`; see `colcap.export.export`.
 
@@ -174,7 +175,7 @@ class Run:
             caption_set=caption_set,
             media=media,
             clips=clips,
-            root=None if root is None else Path(root),
+            root=None if root is None else place(root),
         )
 
     def qa(self, *, thresholds: Mapping[str, int] | None = None) -> pl.DataFrame:

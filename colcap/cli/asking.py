@@ -10,8 +10,9 @@ import click
 import polars as pl
 from rich.markup import escape
 
-from colcap.cli.shared import EXISTING_RUN, FORMAT, err, out, print_summary
+from colcap.cli.shared import EXISTING_RUN, FORMAT, PLACE, err, out, print_summary
 from colcap.errors import printable
+from colcap.objects.url import Url
 
 
 @click.command()
@@ -174,7 +175,7 @@ def _pair(param: str) -> tuple[str, str]:
     help="Bytes of windows that go along, in webdataset (default: mp4) and parquet (default: none).",
 )
 @click.option("--clips", is_flag=True, help="Copy the clips too, in curator.")
-@click.option("--root", type=click.Path(path_type=Path), help="Copy no clip from outside this folder.")
+@click.option("--root", type=PLACE, help="Copy no clip from outside this folder.")
 def export(
     run: Path,
     folder: Path,
@@ -183,7 +184,7 @@ def export(
     caption_set: str | None,
     media: str | None,
     clips: bool,
-    root: Path | None,
+    root: Path | Url | None,
 ) -> None:
     """Write the rows of RUN in another format into FOLDER, a file a part.
 

@@ -8,16 +8,17 @@ from typing import Any, Final
 
 import click
 
-from colcap.cli.shared import ctrl_c, err, out
+from colcap.cli.shared import PLACE, ctrl_c, err, out
 from colcap.errors import printable
 from colcap.flags import SectionedCommand, parameter_flags, parameters
+from colcap.objects.url import Url
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("manifest", type=click.Path(path_type=Path))
+@click.argument("manifest", type=PLACE)
 @click.option("--config", type=click.Path(path_type=Path), help="TOML with the same parameters; flags win over it.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take only the first N clips of the manifest.")
-@click.option("--root", type=click.Path(path_type=Path), help="Refuse clips outside this folder.")
+@click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
@@ -36,10 +37,10 @@ from colcap.flags import SectionedCommand, parameter_flags, parameters
 )
 @parameter_flags
 def explain(
-    manifest: Path,
+    manifest: Path | Url,
     config: Path | None,
     limit: int | None,
-    root: Path | None,
+    root: Path | Url | None,
     sample: int,
     calibrate: bool,
     form: str,

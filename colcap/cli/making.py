@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import click
 from rich.markup import escape
 
-from colcap.cli.shared import EXISTING_RUN, ctrl_c, err, out, print_summary
+from colcap.cli.shared import EXISTING_RUN, PLACE, ctrl_c, err, out, print_summary
 from colcap.config import WINDOW_PARAMETERS
 from colcap.errors import ManifestError
 from colcap.flags import SectionedCommand, parameter_flags, parameters, section_flags
+from colcap.objects.url import Url
 
 if TYPE_CHECKING:
     from colcap.runners.selecting import Selection
@@ -30,29 +31,31 @@ def demo(folder: Path) -> None:
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The Parquet file to write.")
-def manifest(sources: tuple[str, ...], output: Path) -> None:
+@click.option("-o", "--output", type=PLACE, required=True, help="The Parquet file to write.")
+def manifest(sources: tuple[str, ...], output: Path | Url) -> None:
     """List clips in a Parquet manifest: files as named, folders searched for video, globs, trees of the reference.
 
-    The manifest has `clip_id` (the file's name) and `uri` (its absolute path). Add columns of your own with any tool:
-    they are carried along to the clips table, and `prompt_text` is the row's own prompt.
+    SOURCES and the manifest may be on an object store: s3://bucket/clips, s3://bucket/clips/*.mp4.
+
+    The manifest has `clip_id` (the file's name), `uri` (its absolute path or URL) and `num_bytes`. Columns of your own,
+    added with any tool, are carried along to the clips table, and `prompt_text` is the row's own prompt.
     """
-    from colcap.manifests import from_sources
+    from colcap.manifests import from_sources, write_manifest
 
     clips = from_sources(sources)
     try:
-        clips.write_parquet(output, mkdir=True)
+        write_manifest(clips, output)
     except OSError as error:
         raise ManifestError(f"{output}: cannot write: {error}") from None
     out.print(f"{clips.height} clips in {escape(str(output))}")
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("manifest", type=click.Path(path_type=Path))
+@click.argument("manifest", type=PLACE)
 @EXISTING_RUN
 @click.option("--config", type=click.Path(path_type=Path), help="TOML with the same parameters; flags win over it.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take only the first N clips of the manifest.")
-@click.option("--root", type=click.Path(path_type=Path), help="Refuse clips outside this folder.")
+@click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
 @click.option("--retry-errors", is_flag=True, help="Make rows again that failed in an earlier start; no others.")
 @click.option("--where", metavar="SQL", help="Only failures for which this holds: \"error_kind = 'timeout'\".")
 @click.option("--verify", is_flag=True, help="Compare all that is there with its checksums; redo what is damaged.")
@@ -62,11 +65,11 @@ def manifest(sources: tuple[str, ...], output: Path) -> None:
 @click.option("--verbose", is_flag=True, help="Let the engine and the workers talk.")
 @parameter_flags
 def run(
-    manifest: Path,
+    manifest: Path | Url,
     run: Path,
     config: Path | None,
     limit: int | None,
-    root: Path | None,
+    root: Path | Url | None,
     retry_errors: bool,
     where: str | None,
     verify: bool,
@@ -123,9 +126,11 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say how many window
 @WHERE
 @SET
 @DRY_RUN
-@click.option("--root", type=click.Path(path_type=Path), help="Refuse clips outside this folder.")
+@click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
 @section_flags("captioning", without=WINDOW_PARAMETERS)
-def caption(run: Path, where: str | None, caption_set: str, dry_run: bool, root: Path | None, **flags: Any) -> None:
+def caption(
+    run: Path, where: str | None, caption_set: str, dry_run: bool, root: Path | Url | None, **flags: Any
+) -> None:
     """Caption windows of RUN again, from the windows that are stored.
 
     The new captions are a further attempt beside the old ones (captions_latest shows the newest), or with a new --set
@@ -153,9 +158,9 @@ def caption(run: Path, where: str | None, caption_set: str, dry_run: bool, root:
 @EXISTING_RUN
 @WHERE
 @DRY_RUN
-@click.option("--root", type=click.Path(path_type=Path), help="Refuse clips outside this folder.")
+@click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
 @section_flags("preview")
-def preview(run: Path, where: str | None, dry_run: bool, root: Path | None, **flags: Any) -> None:
+def preview(run: Path, where: str | None, dry_run: bool, root: Path | Url | None, **flags: Any) -> None:
     """Make previews of RUN again, from the windows that are stored; they take the place of the old ones.
 
     \b

@@ -16,9 +16,26 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from colcap.errors import ConfigError
+from colcap.objects.url import Url, place
+
 LINE_EVERY_S: Final = 10.0
 """Without a terminal, one line of progress this often, in seconds."""
 
+
+class _PlaceType(click.ParamType):  # type: ignore[type-arg]
+    """A path, or the URL of an object store, which a path would mend to `s3:/…`."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | Url:
+        try:
+            return place(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+PLACE: Final = _PlaceType()
 EXISTING_RUN = click.argument("run", type=click.Path(path_type=Path))
 FORMAT = click.option(
     "--format",

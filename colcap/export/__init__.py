@@ -16,8 +16,8 @@ from colcap.export.folder import Folder, opened
 from colcap.export.names import Names, alike
 from colcap.export.options import COLUMNS, Media, Options, Write
 from colcap.export.rows import Choice, PartRows, caption_sets, check_set, parts, read_part
-from colcap.manifest_files import open_parquet
-from colcap.manifests import FROZEN
+from colcap.manifests import FROZEN, open_parquet
+from colcap.objects import Url
 from colcap.store import list_parts
 
 Format = Literal["curator", "webdataset", "jsonl", "parquet"]
@@ -74,7 +74,7 @@ def export(
     caption_set: str | None = None,
     media: str | None = None,
     clips: bool = False,
-    root: Path | None = None,
+    root: Path | Url | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Exported:
     """Write a run's rows in another format, a file a part; parts that are there already are kept.

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from colcap import manifests
+from colcap import manifests, objects
 from colcap.errors import RowError
 from colcap.export.folder import Folder
 from colcap.export.jsonl import line
@@ -137,8 +137,11 @@ def _copy(
 def _stream(clip: dict[str, Any], target: Any, options: Options) -> None:
     reader = manifests.ClipReader(root=options.root, max_bytes=0)
     try:
-        with open(reader.path(clip["uri"]), "rb") as source:
-            shutil.copyfileobj(source, target, 1 << 20)
+        if objects.is_url(clip["uri"]):
+            target.writelines(_pieces(reader, clip["uri"]))
+        else:
+            with open(reader.path(clip["uri"]), "rb") as source:
+                shutil.copyfileobj(source, target, 1 << 20)
     except OSError as error:
         if error.filename is None:  # a full disk is no fault of the clip's
             raise
@@ -147,6 +150,13 @@ def _stream(clip: dict[str, Any], target: Any, options: Options) -> None:
         raise RowError(
             "source_changed", f"{clip['uri']}: {target.tell()} bytes, {clip['source_bytes']} when it was read"
         )
+
+
+def _pieces(reader: manifests.ClipReader, uri: str) -> Iterator[bytes]:
+    try:
+        yield from objects.pieces(reader.url(uri))
+    except OSError as error:
+        raise RowError("unreadable", str(error)) from None
 
 
 def _blob_clips(part: PartRows) -> dict[str, bytes]:

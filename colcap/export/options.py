@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeAlias
 from colcap.export.folder import Folder
 from colcap.export.names import Names
 from colcap.export.rows import PartRows
+from colcap.objects import Url
 
 Media = Literal["none", "mp4", "webp", "both"]
 COLUMNS: Final = {"mp4": "windows_mp4", "webp": "previews_webp"}
@@ -27,7 +28,7 @@ class Options:
     """Which bytes of a window go along."""
     clips: bool = False
     """Copy the clips themselves (curator)."""
-    root: Path | None = None
+    root: Path | Url | None = None
     """Clips outside this folder are not copied."""
 
     @property

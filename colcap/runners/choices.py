@@ -13,8 +13,10 @@ from colcap import media, prompts
 from colcap.config import Captioning, Config, Enhancement
 from colcap.engines.base import Engine, Sampling
 from colcap.fingerprints import fingerprint
+from colcap.manifests import ClipReader
 from colcap.models.own import variants
 from colcap.models.weights import ResolvedModel, find, resolve, served
+from colcap.objects import Url
 from colcap.runners.context import Context, context_of, counter_of
 from colcap.sections import Generating
 from colcap.steps.captions import CaptionStep
@@ -171,6 +173,11 @@ def media_limits(config: Config) -> media.Limits:
     """What one clip may cost."""
     c = config.limits
     return media.Limits(max_bytes=c.max_bytes, max_pixels=c.max_pixels, max_duration_s=c.max_duration_s)
+
+
+def clip_reader(config: Config, root: Path | Url | None) -> ClipReader:
+    """Who reads clips; those outside the root are not read."""
+    return ClipReader(root=root, max_bytes=config.limits.max_bytes, http=config.limits.http)
 
 
 def wanted(

@@ -16,6 +16,7 @@ from colcap.engines.cores import CorePlan, plan_cores
 from colcap.errors import ColcapError
 from colcap.manifests import ClipReader
 from colcap.media.workers import MediaPool
+from colcap.objects import Url
 from colcap.runners import choices
 from colcap.runners.calibrate import CaptionTrial, MediaTrial, try_captions, try_media
 from colcap.runners.engine import engine_cores
@@ -34,10 +35,10 @@ ROW_BYTES: Final = 250
 
 
 def explain(
-    manifest: Path,
+    manifest: Path | Url,
     config: Config,
     *,
-    root: Path | None = None,
+    root: Path | Url | None = None,
     limit: int | None = None,
     sample: int = SAMPLE,
     calibrate: bool = True,
@@ -59,7 +60,7 @@ def explain(
     """
     caption = CaptionPlan.of(config)
     cores = engine_cores(config, caption.sets[0].captioning if caption.sets else None)
-    reader = ClipReader(root=root, max_bytes=config.limits.max_bytes)
+    reader = choices.clip_reader(config, root)
     with _pool(config, plan_cores(num_engine_cores=0)) as pool:
         found = survey(manifest, config, caption, reader, pool, limit=limit, sample=sample, console=console)
     media, captions = None, None

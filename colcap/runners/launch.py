@@ -12,8 +12,9 @@ from rich.console import Console
 
 from colcap import store
 from colcap.config import Config
-from colcap.manifest_files import open_manifest
+from colcap.manifests import open_manifest
 from colcap.models.weights import ResolvedModel
+from colcap.objects import Url
 from colcap.runners import choices, preflight
 from colcap.runners.engine import EngineHandle, check_engine, engine_cores, start_text_engine
 from colcap.runners.enhancing import Enhancer, EnhanceTodo, count_captions, plan_enhancement, require_captions
@@ -30,7 +31,13 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    source: Path, folder: Path, config: Config, given: Given, *, limit: int | None = None, retry: str | None = None
+    source: Path | Url,
+    folder: Path,
+    config: Config,
+    given: Given,
+    *,
+    limit: int | None = None,
+    retry: str | None = None,
 ) -> None:
     """Run a manifest on this machine, or go on with a run that was stopped.
 

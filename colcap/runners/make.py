@@ -17,8 +17,8 @@ from colcap import media
 from colcap.config import Config
 from colcap.engines.base import Engine
 from colcap.engines.cores import CorePlan, confined, visible_gpus
-from colcap.manifests import ClipReader
 from colcap.media.workers import MediaPool
+from colcap.objects import Url
 from colcap.runners import choices, preflight
 from colcap.runners.engine import EngineHandle, engine_cores, start_engine
 from colcap.runners.jobs import CaptionJob
@@ -40,7 +40,7 @@ SERVED_BATCH: Final = 4
 class Given:
     """What a run is given besides its choices."""
 
-    root: Path | None = None
+    root: Path | Url | None = None
     """Clips outside this folder become error rows."""
     console: Console | None = None
     """Where progress is shown; nowhere by default."""
@@ -101,10 +101,10 @@ def _pool(config: Config, cores: CorePlan, num_workers: int) -> MediaPool:
     )
 
 
-def media_steps(plan: Plan, root: Path | None, *, num_threads: int) -> MediaSteps:
+def media_steps(plan: Plan, root: Path | Url | None, *, num_threads: int) -> MediaSteps:
     """The media steps of a run; small enough to send to a worker process."""
     config = plan.config
-    limits, reader = choices.media_limits(config), ClipReader(root=root, max_bytes=config.limits.max_bytes)
+    limits, reader = choices.media_limits(config), choices.clip_reader(config, root)
 
     job = min(plan.jobs, key=_room, default=None)  # all see the same frames, so the longest prompt decides on them
 

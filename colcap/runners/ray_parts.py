@@ -24,6 +24,7 @@ from colcap.engines.cores import CorePlan
 from colcap.errors import ColcapError, RunError
 from colcap.machine import Limits
 from colcap.media.workers import MediaPool
+from colcap.objects import Url
 from colcap.runners import choices
 from colcap.runners.engine import EngineHandle, engine_cores, start_engine, start_text_engine
 from colcap.runners.enhancing import Enhancer, EnhanceTodo
@@ -42,7 +43,7 @@ class Job:
 
     plan: Plan
     """The run and its choices; `todo` is empty, since each part brings its own."""
-    root: Path | None
+    root: Path | Url | None
     """Clips outside this folder become error rows."""
     writer: Path
     """A file that is there as long as the driver is the run's writer."""

@@ -17,8 +17,9 @@ from colcap import manifests, store
 from colcap.config import Config, parse
 from colcap.errors import RunError
 from colcap.fingerprints import media_facts, preview_facts
-from colcap.manifest_files import open_manifest
+from colcap.manifests import open_manifest
 from colcap.media.workers import refuse_while_imported
+from colcap.objects import Url
 
 RUN_FILE: Final = "run.toml"
 
@@ -49,7 +50,7 @@ def writing(run: Path) -> Iterator[None]:
         lock.release()
 
 
-def prepare(source: Path, run: Path, config: Config, *, limit: int | None = None) -> Config:
+def prepare(source: Path | Url, run: Path, config: Config, *, limit: int | None = None) -> Config:
     """Start a run folder, or check that an existing one can go on with this manifest and configuration.
 
     Returns
@@ -65,13 +66,14 @@ def prepare(source: Path, run: Path, config: Config, *, limit: int | None = None
         return _continue(source, run, config, limit)
     if any(run.glob("*/part-*.parquet")):
         raise RunError(f"{run}: has tables but no {RUN_FILE}; it is no run of colcap's, or was changed by hand")
-    num_clips = manifests.freeze(source, run / manifests.FROZEN, clips_per_part=config.clips_per_part, limit=limit)
+    frozen, size = run / manifests.FROZEN, config.clips_per_part
+    num_clips = manifests.freeze(source, frozen, clips_per_part=size, limit=limit, http=config.limits.http)
     identity = {"manifest": _identity(source, limit), "clips": num_clips, "clips_per_part": config.clips_per_part}
     _write_run_file(run, config, {"created": datetime.now(UTC).isoformat(timespec="seconds"), **identity})
     return config
 
 
-def _continue(source: Path, run: Path, config: Config, limit: int | None) -> Config:
+def _continue(source: Path | Url, run: Path, config: Config, limit: int | None) -> Config:
     said = read_run_file(run)
     if said["run"]["manifest"] != _identity(source, limit):
         raise RunError(
@@ -111,7 +113,7 @@ def _facts(config: Config) -> dict[str, dict[str, Any]]:
     return {"captioning": media_facts(config), **previews}
 
 
-def _identity(source: Path, limit: int | None) -> str:
+def _identity(source: Path | Url, limit: int | None) -> str:
     """Hash of a manifest's ids and uris, so that a resumed run is the same run."""
     manifest = open_manifest(source)
     columns = [name for name in ("clip_id", "uri") if name in manifest.schema.names]

@@ -16,11 +16,11 @@ from rich.progress import track
 from colcap import manifests
 from colcap.config import Config
 from colcap.errors import RowError, WeightsError
-from colcap.manifest_files import open_manifest
-from colcap.manifests import ClipReader
+from colcap.manifests import ClipReader, open_manifest
 from colcap.media.frame_choice import spread
 from colcap.media.workers import MediaPool
 from colcap.models.weights import ResolvedModel
+from colcap.objects import Url
 from colcap.runners import choices
 from colcap.runners.context import counter_of
 from colcap.steps.survey import SurveyStep
@@ -118,7 +118,7 @@ class Surveyed:
 
 
 def survey(
-    manifest: Path,
+    manifest: Path | Url,
     config: Config,
     caption: CaptionPlan,
     reader: ClipReader,
@@ -146,10 +146,12 @@ def survey(
     return Surveyed(total, pl.concat(rows), kept)
 
 
-def _chosen(manifest: Path, config: Config, limit: int | None, wanted: set[int]) -> Iterator[pl.DataFrame]:
+def _chosen(manifest: Path | Url, config: Config, limit: int | None, wanted: set[int]) -> Iterator[pl.DataFrame]:
     """The clips to look at, one by one; all rows are checked on the way."""
     row = 0
-    for rows in manifests.checked_rows(manifest, clips_per_part=config.clips_per_part, limit=limit):
+    for rows in manifests.checked_rows(
+        manifest, clips_per_part=config.clips_per_part, limit=limit, http=config.limits.http
+    ):
         here = [i for i in range(rows.height) if row + i in wanted]
         names = [name for name in ("clip_id", "uri", "part", "mp4", "num_bytes", "prompt_text") if name in rows.columns]
         for i in here:

@@ -11,15 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colcap.errors import ManifestError, printable
+from colcap.objects import Url, open_input
+from colcap.objects.match import matching
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestFiles:
     """A manifest's files, in the order of their names, whose columns agree."""
 
-    given: Path
+    given: Path | Url
     """What was asked for: a file, a folder or a pattern."""
-    files: tuple[Path, ...]
+    files: tuple[Path | Url, ...]
     """At least one."""
     schema: pa.Schema
     """Columns, in the order of the first file."""
@@ -28,7 +30,7 @@ class ManifestFiles:
 
     def batches(
         self, *, batch_size: int = 65_536, columns: Sequence[str] | None = None
-    ) -> Iterator[tuple[Path, pa.RecordBatch]]:
+    ) -> Iterator[tuple[Path | Url, pa.RecordBatch]]:
         """Rows, each batch with the file it is from; memory is bounded by a batch."""
         names = list(columns or self.schema.names)
         for file in self.files:
@@ -37,12 +39,13 @@ class ManifestFiles:
                     yield file, batch.select(names)
 
 
-def open_manifest(given: Path) -> ManifestFiles:
+def open_manifest(given: Path | Url) -> ManifestFiles:
     """Find a manifest's files and see that they are one table.
 
     Parameters
     ----------
-    given : a Parquet file, a folder (its `*.parquet`, in its subfolders too, but for hidden ones) or a glob pattern.
+    given : a Parquet file, a folder (its `*.parquet`, in its subfolders too, but for hidden ones) or a glob pattern;
+        here or on an object store.
 
     Raises
     ------
@@ -60,17 +63,32 @@ def open_manifest(given: Path) -> ManifestFiles:
     return ManifestFiles(given, tuple(files), schemas[0], num_rows)
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(path: Path | Url) -> pq.ParquetFile:
     """Open a Parquet file or say in plain words why it cannot be."""
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        return pq.ParquetFile(open_input(path)) if isinstance(path, Url) else pq.ParquetFile(path, memory_map=True)
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such file. `colcap manifest SRC... -o {path}` makes one.") from None
     except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"{path}: is not a Parquet file ({printable(str(error))[:200]})") from None
 
 
-def _find(given: Path) -> list[Path]:
+def _find(given: Path | Url) -> list[Path | Url]:
+    return list(_find_objects(given) if isinstance(given, Url) else _find_files(given))
+
+
+def _find_objects(given: Url) -> list[Url]:
+    try:
+        found = sorted(meta.url for meta in matching(str(given), {".parquet"}))
+    except OSError as error:
+        raise ManifestError(str(error)) from None
+    shown = [url for url in found if not (given.holds(url) and _is_hidden(Path(url.key), Path(given.key)))]
+    if not shown:
+        raise ManifestError(f"{given}: no such object, and no Parquet files (*.parquet) under it")
+    return shown
+
+
+def _find_files(given: Path) -> list[Path]:
     if given.is_dir():
         found = sorted(path for path in given.rglob("*.parquet") if path.is_file() and not _is_hidden(path, given))
         if not found:

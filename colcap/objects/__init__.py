@@ -1,0 +1,44 @@
+"""Files on object stores: their names, and the few requests that colcap makes of a store.
+
+Nothing here knows of tables or runs. The library behind it, obstore, is imported when a store is first asked.
+"""
+
+from colcap.objects.client import (
+    NEW,
+    Changed,
+    Meta,
+    copy,
+    delete,
+    head,
+    list_under,
+    open_input,
+    pieces,
+    put,
+    read,
+    read_bounded,
+    read_tail,
+    require_library,
+)
+from colcap.objects.url import HTTP_SCHEMES, Place, Url, is_url, place
+
+__all__ = [
+    "HTTP_SCHEMES",
+    "NEW",
+    "Changed",
+    "Meta",
+    "Place",
+    "Url",
+    "copy",
+    "delete",
+    "head",
+    "is_url",
+    "list_under",
+    "open_input",
+    "pieces",
+    "place",
+    "put",
+    "read",
+    "read_bounded",
+    "read_tail",
+    "require_library",
+]
