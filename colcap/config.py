@@ -70,7 +70,7 @@ class Captioning(Generating):
     disable_mmcache: bool = False
     """Switch off the engine's multimodal cache."""
     verbose: bool = False
-    """Let the engine talk on the terminal, and write more to run.log."""
+    """Log a line for each window, on the terminal and in run.log, and what the engine's processes say."""
 
     @field_validator("json_schema")
     @classmethod
@@ -122,7 +122,7 @@ class Preview(Section):
     num_cpus_per_worker: Annotated[PositiveFloat, Field(le=1024)] = 4.0
     """Decoder and encoder threads per media worker, rounded down, at least 1, at most the cores it has."""
     verbose: bool = False
-    """Taken as the reference takes it; nothing is said of single previews yet."""
+    """Log a line for each preview, on the terminal and in run.log."""
 
 
 class Enhancement(Generating):
@@ -144,7 +144,7 @@ class Enhancement(Generating):
     fp8: bool = False
     """Quantize the weights to fp8 (GPU only)."""
     verbose: bool = False
-    """Let the text model's engine talk on the terminal."""
+    """Log a line for each enhanced caption, and what the text model's engine says, as in captioning."""
 
 
 class Config(Section):

@@ -76,6 +76,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
 
 
+def one_line(text: str) -> str:
+    """Show control characters, line ends among them, as their escapes: nothing then looks like a line of ours.
+
+    >>> one_line("a\\x1b[2Jb\\nc")
+    'a\\\\x1b[2Jb\\\\nc'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class ColcapError(Exception):
     """The run cannot start or go on. The message says what to do; the CLI prints it and exits with `exit_code`."""
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from colcap.runners.selecting import Selection
 
 
+VERBOSE = click.option("--verbose", is_flag=True, help="Tell of every window, and what the engine's processes say.")
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
 def demo(folder: Path) -> None:
@@ -62,7 +65,7 @@ def manifest(sources: tuple[str, ...], output: Path | Url) -> None:
 @click.option("--runner", type=click.Choice(["local", "ray"]), default="local", help="This machine, or a Ray cluster.")
 @click.option("--ray-address", metavar="HOST:PORT", help="The cluster's head, or auto; else a Ray on this machine.")
 @click.option("--fail-on-error", is_flag=True, help="Exit with 1 where a row ended in an error.")
-@click.option("--verbose", is_flag=True, help="Let the engine and the workers talk.")
+@VERBOSE
 @parameter_flags
 def run(
     manifest: Path | Url,
@@ -95,7 +98,8 @@ def run(
 
     given = parameters(flags)
     if verbose:
-        given.setdefault("captioning", {})["verbose"] = True
+        for section in ("captioning", "preview", "enhancement"):
+            given.setdefault(section, {})["verbose"] = True
     with ctrl_c():
         outcome = api.run(
             manifest,
@@ -127,9 +131,16 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say how many window
 @SET
 @DRY_RUN
 @click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
+@VERBOSE
 @section_flags("captioning", without=WINDOW_PARAMETERS)
 def caption(
-    run: Path, where: str | None, caption_set: str, dry_run: bool, root: Path | Url | None, **flags: Any
+    run: Path,
+    where: str | None,
+    caption_set: str,
+    dry_run: bool,
+    root: Path | Url | None,
+    verbose: bool,
+    **flags: Any,
 ) -> None:
     """Caption windows of RUN again, from the windows that are stored.
 
@@ -146,7 +157,7 @@ def caption(
     from colcap import api
     from colcap.runners.again import choose_captions
 
-    given = parameters(flags).get("captioning", {})
+    given = parameters(flags).get("captioning", {}) | ({"verbose": True} if verbose else {})
     if dry_run:
         tell(choose_captions(run, where, caption_set, given), "captioned")
         return
@@ -159,8 +170,9 @@ def caption(
 @WHERE
 @DRY_RUN
 @click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
+@VERBOSE
 @section_flags("preview")
-def preview(run: Path, where: str | None, dry_run: bool, root: Path | Url | None, **flags: Any) -> None:
+def preview(run: Path, where: str | None, dry_run: bool, root: Path | Url | None, verbose: bool, **flags: Any) -> None:
     """Make previews of RUN again, from the windows that are stored; they take the place of the old ones.
 
     \b
@@ -170,7 +182,7 @@ def preview(run: Path, where: str | None, dry_run: bool, root: Path | Url | None
     from colcap import api
     from colcap.runners.selecting import select_windows
 
-    given = parameters(flags).get("preview", {})
+    given = parameters(flags).get("preview", {}) | ({"verbose": True} if verbose else {})
     if dry_run:
         tell(select_windows(run, where), "previewed")
         return
@@ -183,8 +195,9 @@ def preview(run: Path, where: str | None, dry_run: bool, root: Path | Url | None
 @WHERE
 @SET
 @DRY_RUN
+@VERBOSE
 @section_flags("enhancement")
-def enhance(run: Path, where: str | None, caption_set: str, dry_run: bool, **flags: Any) -> None:
+def enhance(run: Path, where: str | None, caption_set: str, dry_run: bool, verbose: bool, **flags: Any) -> None:
     """Let a text model rewrite the captions of RUN. They are kept beside the captions, in the table `enhanced`.
 
     What is enhanced already is left alone, unless its caption, the model or the instruction has changed, or --where
@@ -193,7 +206,7 @@ def enhance(run: Path, where: str | None, caption_set: str, dry_run: bool, **fla
     from colcap import api
     from colcap.runners.selecting import select_windows
 
-    given = parameters(flags).get("enhancement", {})
+    given = parameters(flags).get("enhancement", {}) | ({"verbose": True} if verbose else {})
     if dry_run:
         tell(select_windows(run, where, caption_set=caption_set), "enhanced")
         return

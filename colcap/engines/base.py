@@ -96,6 +96,8 @@ class Generation:
     """`stop` or `length`."""
     error: RowError | None = None
     """Why there is no text to use: over_context, rejected, invalid_output or engine_failed."""
+    seconds: float | None = field(default=None, compare=False)
+    """From the moment there was room for the request until its answer; None where it never was asked."""
 
 
 @dataclass(slots=True)

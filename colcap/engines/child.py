@@ -30,7 +30,7 @@ class Child:
     module : what to run; it calls `die_with` on its first argument, our process id.
     args : its further arguments.
     env : environment variables for it alone.
-    verbose : let it write to our standard error instead of to logging.
+    verbose : what it says is logged as INFO, else as DEBUG.
     fds : file descriptors it inherits, under the same numbers.
 
     It must be made by a thread that outlives it: Linux ends it together with the thread that started it.
@@ -40,17 +40,17 @@ class Child:
         self, module: str, args: Sequence[str], *, env: Mapping[str, str], verbose: bool, fds: Sequence[int] = ()
     ) -> None:
         path = os.pathsep.join(p for p in sys.path if p)
-        stream = None if verbose else subprocess.PIPE
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, str(os.getpid()), *args],
             env={**os.environ, **env, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
-            stdout=2 if verbose else stream,
-            stderr=stream if verbose else subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=fds,
         )
         self._lines: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
+        self._level = logging.INFO if verbose else logging.DEBUG
         if self._process.stdout is not None:
             threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
 
@@ -59,7 +59,7 @@ class Child:
             for line in stream:
                 text = line.decode(errors="replace").rstrip()
                 self._lines.append(text)
-                log.debug("%s", text)
+                log.log(self._level, "%s", text)
 
     def last_words(self) -> str:
         """What the process said last."""

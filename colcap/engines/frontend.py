@@ -10,9 +10,10 @@ import asyncio
 import itertools
 import os
 import threading
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from colcap.engines import options, terms
@@ -43,7 +44,7 @@ class Launch:
     gpus: tuple[str, ...]
     """GPUs of the engine; none where it may use all."""
     verbose: bool
-    """Let it write to the terminal."""
+    """Let its processes say more, to the log."""
     max_requests_in_flight: int
     """More than these wait outside."""
     max_bytes_in_flight: int
@@ -139,7 +140,7 @@ class FrontEnd:
             self._host = EngineHost(env=env, cores=cores, verbose=verbose)
             self._room = Room(self._launch.max_requests_in_flight, self._launch.max_bytes_in_flight)
             self._render_processes = [self._new_renderer() for _ in range(self._launch.renderers)]
-            self._llm = boot(self._launch.args, options.frontend_env(verbose=verbose), self._host)
+            self._llm = boot(self._launch.args, options.frontend_env(), self._host)
             self._rendering = self._open_rendering()
         except BaseException as error:
             self._ready.set_exception(error)
@@ -195,6 +196,7 @@ class FrontEnd:
 
     async def _ask(self, prompt: dict[str, Any], params: Any) -> Generation | None:
         async with self._room.taken(terms.num_bytes(prompt)):
+            started = time.monotonic()
             for last_try in (False, True):
                 try:
                     request_id = f"colcap-{next(self._ids)}"
@@ -206,7 +208,7 @@ class FrontEnd:
                 # Its two caches of videos can drift apart; vLLM then answers "error" and wants to be asked again.
                 if output.outputs[0].finish_reason != "error" or last_try:
                     break
-        return terms.generation(output)
+            return replace(terms.generation(output), seconds=time.monotonic() - started)
 
     @property
     def _dead(self) -> bool:

@@ -31,7 +31,7 @@ class EngineHost(Child):
     ----------
     env : environment variables for it alone.
     cores : cores it may run on; all where None.
-    verbose : let it write to our standard error instead of to logging.
+    verbose : what it says is logged as INFO, else as DEBUG.
     """
 
     name = "EngineCore"

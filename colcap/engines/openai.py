@@ -7,8 +7,10 @@ import itertools
 import os
 import random
 import threading
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import replace
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -156,10 +158,11 @@ class OpenAIEngine:
     async def _answer(self, body: Mapping[str, Any]) -> Generation:
         """Ask, and ask again while that makes sense."""
         async with self._room:
+            started = time.monotonic()
             for attempt in itertools.count():
                 found = await self._try(body)
                 if isinstance(found, Generation):
-                    return found
+                    return replace(found, seconds=time.monotonic() - started)
                 if not found.again or attempt == self._server.max_retries:
                     return self._give_up(found)
                 await asyncio.sleep(_wait_s(attempt) if found.wait_s is None else found.wait_s)

@@ -160,10 +160,10 @@ def _text_config(model: ResolvedModel) -> dict[str, Any]:
     return dict(config.get("text_config", config))
 
 
-def frontend_env(*, verbose: bool) -> dict[str, str]:
+def frontend_env() -> dict[str, str]:
     """Environment variables while vLLM is imported and started; nothing about its use is sent home."""
     # torch's shared memory does not survive a fork
-    return {"VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn", **({} if verbose else SILENCE)}
+    return {"VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn", **SILENCE}
 
 
 def engine_env(cores: Sequence[int] | None, *, gpus: Sequence[str] = (), verbose: bool) -> dict[str, str]:
@@ -172,9 +172,9 @@ def engine_env(cores: Sequence[int] | None, *, gpus: Sequence[str] = (), verbose
     >>> engine_env(None, gpus=("2", "3"), verbose=True)["CUDA_VISIBLE_DEVICES"]
     '2,3'
     """
-    env = {**frontend_env(verbose=verbose), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    if not verbose:
-        env["PYTHONWARNINGS"] = "ignore"
+    env = {**frontend_env(), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    if verbose:  # all that it says is for the log
+        env = {name: value for name, value in env.items() if name not in (*SILENCE, "PYTHONWARNINGS")}
     if gpus:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if cores:

@@ -70,7 +70,7 @@ class VllmEngine:
     max_requests_in_flight, max_bytes_in_flight : more than these wait outside the engine, which holds a second
         copy of each video.
     engine_kwargs : further options of vLLM's `AsyncEngineArgs`; they win over ours.
-    verbose : let vLLM write to the terminal; otherwise it goes to the `vllm` and `colcap` loggers.
+    verbose : let the engine's processes say more, and log it as INFO under `colcap.engines`, else as DEBUG.
     wait : block while the engine starts; otherwise `wait` must be called before the first request.
 
     Raises

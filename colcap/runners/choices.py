@@ -206,6 +206,7 @@ def caption_step(config: Config, model: ResolvedModel, engine: Engine) -> Captio
         config.caption_set,
         stage2_prompt(config),
         escalation(config),
+        verbose=config.captioning.verbose,
     )
 
 
@@ -238,4 +239,12 @@ def enhancement_sampling(config: Config) -> Sampling:
 def enhance_step(config: Config, engine: Callable[[], Engine], fingerprint: str) -> EnhanceStep:
     """The enhancement step, whose rows say this fingerprint."""
     prompt, variant = enhancement_prompt(config)
-    return EnhanceStep(engine(), enhancement_sampling(config), prompt, variant, fingerprint, config.caption_set)
+    return EnhanceStep(
+        engine(),
+        enhancement_sampling(config),
+        prompt,
+        variant,
+        fingerprint,
+        config.caption_set,
+        verbose=config.enhancement.verbose,
+    )

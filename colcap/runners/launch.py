@@ -57,7 +57,7 @@ def run(
     open_manifest(source)  # before a folder is made for it
     jobs = check(config, given)
     text = _text_model(config) if config.enhance_captions else None
-    with writing(folder), logged(folder, "run", verbose=config.captioning.verbose):
+    with writing(folder), logged(folder, "run", given.console):
         config = prepare(source, folder, config, limit=limit)
         if given.verify:
             _drop_damaged(folder)
@@ -100,7 +100,7 @@ def caption(folder: Path, config: Config, given: Given, selection: Selection | N
     selection : the windows; None takes all of the run that have no caption of the kind.
     """
     (job,) = check(config, given)
-    with writing(folder), logged(folder, "caption", verbose=config.captioning.verbose):
+    with writing(folder), logged(folder, "caption", given.console):
         store.recover(folder)
         plan = empty_plan(folder, saved_config(folder), [job])
         if selection is None:
@@ -113,7 +113,7 @@ def caption(folder: Path, config: Config, given: Given, selection: Selection | N
 def preview(folder: Path, config: Config, given: Given, selection: Selection) -> None:
     """Make the previews of stored windows again, as rows of their parts."""
     preflight.check_encoders(config)
-    with writing(folder), logged(folder, "preview", verbose=config.captioning.verbose):
+    with writing(folder), logged(folder, "preview", given.console):
         store.recover(folder)
         plan = empty_plan(folder, config)
         make(replace(plan, todo=preview_todo(plan, selection)), given)
@@ -136,7 +136,7 @@ def enhance(folder: Path, config: Config, given: Given, selection: Selection | N
     for caption_set in config.caption_sets:
         require_captions(folder, caption_set)
     model = _text_model(config)
-    with writing(folder), logged(folder, "enhance", verbose=config.enhancement.verbose):
+    with writing(folder), logged(folder, "enhance", given.console):
         store.recover(folder)
         enhance_sets(folder, config, model, given, windows=selection.ids if selection else None)
 

@@ -28,7 +28,8 @@ from colcap.runners.progress import Progress
 from colcap.runners.queues import ByteQueue, Cancelled
 from colcap.runners.tasks import MediaStep, MediaSteps, Step, needs_manifest, part_tasks
 from colcap.runners.timings import Cost, Timed, Timings
-from colcap.steps.media import clip_rows
+from colcap.steps.media import clip_rows, table_rows
+from colcap.steps.window_log import tell_preview
 
 WINDOWS_IN_FLIGHT: Final = 64
 """Windows given to the engine at once, over all batches: enough that the tail of one overlaps the next."""
@@ -206,7 +207,10 @@ class LocalRunner:
     def _take(self, task: _Task) -> None:
         part, number = task.part, task.part.todo.part
         with self._timings.timing(number, "wait_media"):
-            made = self._result(task)
+            made, seconds = self._result(task)
+        if self.plan.config.preview.verbose:
+            for preview in table_rows(made, "previews").iter_rows(named=True):
+                tell_preview(preview, seconds)
         if part.todo.captions:
             with self._timings.timing(number, "wait_engine"):
                 for sets, row in part.samples(made):
@@ -215,17 +219,18 @@ class LocalRunner:
         with self._timings.timing(number, "write"):
             part.add_media(_without_samples(made))
 
-    def _result(self, task: _Task) -> pl.DataFrame:
+    def _result(self, task: _Task) -> tuple[pl.DataFrame, float]:
+        """The rows of a batch, and the seconds that they took."""
         while True:
             try:
                 made, cost = task.future.result(timeout=WAKE_S)
                 self._timings.add(task.part.todo.part, "media", cost)
-                return made
+                return made, cost.wall_s
             except TimeoutError:
                 if self._stop.is_set():
                     raise Cancelled from None
             except RowError as error:
-                return task.step.failed(task.batch, error)
+                return task.step.failed(task.batch, error), 0.0
 
     def _count(self, part: OpenPart, made: pl.DataFrame) -> None:
         missing = made.get_column("window").null_count()

@@ -11,11 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from rich.console import Console
+
+from colcap.errors import one_line
 from colcap.secrets import without_secrets
 
 LOG_NAME: Final = "run.log"
 MAX_LOG_BYTES: Final = 16 << 20
 """A full file becomes run.log.1, and the one before it goes."""
+
+TOLD: Final = ("colcap.windows", "colcap.engines.child")
+"""Loggers that say at INFO what `verbose` asks for: a line a window, and what an engine's processes say."""
 
 log = logging.getLogger(__name__)
 
@@ -46,25 +52,42 @@ class _File(logging.handlers.RotatingFileHandler):
         """Say nothing: a disk that is full stops the run by itself, and with a better message."""
 
 
+class _Shown(logging.Handler):
+    """Prints through the console that shows progress, so above its bar."""
+
+    def __init__(self, console: Console, told_level: int, warn_level: int) -> None:
+        super().__init__()
+        self._console, self._told_level, self._warn_level = console, told_level, warn_level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """What `verbose` asks for, and warnings; why a run stopped is told by whoever ran it."""
+        level = self._told_level if record.name.startswith(TOLD) else self._warn_level
+        return record.levelno >= level and record.name != __name__
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it; a process that says what it likes does not drive the terminal."""
+        lines = record.getMessage().splitlines()
+        self._console.print("\n".join(map(one_line, lines)), markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
-def logged(run: Path, verb: str, *, verbose: bool = False) -> Iterator[None]:
+def logged(run: Path, verb: str, console: Console | None = None) -> Iterator[None]:
     """Keep a log of what colcap does while the block runs.
 
     Parameters
     ----------
     run : the run folder, held by this process.
     verb : what is done, told in the first line.
-    verbose : what the engine says as well.
+    console : where progress is shown, and above it what `verbose` asks for, and warnings.
     """
     ours = logging.getLogger("colcap")
     handlers: list[logging.Handler] = [_File(run / LOG_NAME, maxBytes=MAX_LOG_BYTES, backupCount=1, encoding="utf-8")]
     handlers[0].setFormatter(JsonLine())
-    if not ours.hasHandlers():  # with a handler of our own, Python would no longer show warnings by itself
-        handlers.append(logging.StreamHandler())
-        handlers[1].setLevel(logging.WARNING)
-        handlers[1].addFilter(lambda record: record.name != __name__)  # why a run stopped is told by whoever ran it
+    # with a handler of our own, Python would no longer show warnings by itself
+    warn_level = logging.CRITICAL + 1 if ours.hasHandlers() else logging.WARNING
+    handlers.append(_Shown(console or Console(stderr=True), logging.INFO if console else warn_level, warn_level))
     before = ours.level
-    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
+    ours.setLevel(logging.INFO)
     for handler in handlers:
         ours.addHandler(handler)
     try:

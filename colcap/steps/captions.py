@@ -16,6 +16,7 @@ from colcap.errors import RowError
 from colcap.schema import CAPTIONS
 from colcap.steps.escalation import Rung
 from colcap.steps.media import OK, failure
+from colcap.steps.window_log import tell_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class CaptionStep:
 
     escalation: Sequence[Rung] = ()
     """Tried in order, each once, on the answers that it catches; none of them is lost."""
+    verbose: bool = False
+    """Log a line for each answer."""
 
     def __call__(self, samples: pl.DataFrame) -> pl.DataFrame:
         rows = list(samples.iter_rows(named=True))
@@ -101,6 +104,9 @@ class CaptionStep:
     def _row(self, asked: _Asked, answer: _Answer) -> dict[str, Any]:
         two_stages, prompt, final = self.stage2_prompt is not None, asked.prompt, answer.final
         as_json, error = self._as_json(final)
+        if self.verbose:
+            passes = (answer.first, final) if two_stages else (final,)
+            tell_answer(f"caption of set {self.caption_set}", asked.sample["window_id"], passes, error)
         return {
             **self._facts(asked.sample),
             "caption": final.text,

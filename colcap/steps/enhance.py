@@ -12,6 +12,7 @@ from colcap.engines.base import Engine, Generation, Request, Sampling
 from colcap.errors import RowError
 from colcap.schema import ENHANCED
 from colcap.steps.media import OK, failure
+from colcap.steps.window_log import tell_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class EnhanceStep:
     fingerprint: str
     """Hash of the choices that can change an enhanced caption."""
     caption_set: str = "default"
+    verbose: bool = False
+    """Log a line for each answer."""
 
     def __call__(self, captions: pl.DataFrame) -> pl.DataFrame:
         rows = list(captions.iter_rows(named=True))
@@ -41,6 +44,9 @@ class EnhanceStep:
         return pl.DataFrame(done, schema=ENHANCED, orient="row")
 
     def _row(self, caption: dict[str, Any], answer: Generation) -> dict[str, Any]:
+        if self.verbose:
+            kind = f"enhanced caption of set {self.caption_set}"
+            tell_answer(kind, caption["window_id"], (answer,), answer.error)
         return {
             **self._facts(caption),
             "enhanced_caption": answer.text,
