@@ -132,9 +132,12 @@ class Explanation:
 
     def _time_lines(self) -> Iterator[str]:
         if self.media_hours is not None:
-            yield f"{'media work':<16}{_clock(self.media_hours):>14}  on {self.media_workers} workers"
+            workers = "1 worker" if self.media_workers == 1 else f"{self.media_workers} workers"
+            yield f"{'media work':<16}{_clock(self.media_hours):>14}  on {workers}"
         if self.caption_hours is not None and self.calibration is not None:
             yield f"{'captions':<16}{_clock(self.caption_hours):>14}  at {self.calibration.captions_per_s:.2f} a second"
+        if self.calibration is not None and self.calibration.engine_start_s is not None:
+            yield f"{'engine start':<16}{_clock(self.calibration.engine_start_s / 3600):>14}  once"
         if self.hours is not None:
             yield f"{'estimated time':<16}{_clock(self.hours):>14}  on this machine: both overlap, the slower counts"
 
