@@ -125,18 +125,19 @@ def _row(part: int, todo: object) -> Row:
 
 def _captions(job: Job, plan: Plan, cluster: Cluster) -> _Stage:
     chosen = plan.jobs[0].config
-    stage = _actors(chosen, chosen.captioning.engine, cluster, left_for_tasks=job.num_workers)
+    engine, parts = chosen.captioning.engine, len(plan.todo)
+    stage = _actors(chosen, engine, cluster, parts=parts, left_for_tasks=job.num_workers)
     workers = plan.config.runtime.media_workers or max(1, int(stage.cpus))
     return replace(stage, work=CaptionParts, arguments={"job": replace(job, num_workers=workers)})
 
 
-def _actors(config: Config, engine: str, cluster: Cluster, *, left_for_tasks: int) -> _Stage:
-    """How many actors, and what each gets: as many GPUs as hold a model, and an equal share of the CPUs."""
+def _actors(config: Config, engine: str, cluster: Cluster, *, parts: int, left_for_tasks: int) -> _Stage:
+    """How many actors, no more than parts; each gets as many GPUs as hold a model, and an equal share of the CPUs."""
     gpus = config.runtime.tensor_parallel_size if engine == "vllm" and cluster.gpus else 0
     if gpus > cluster.gpus:
         raise ConfigError(f"runtime.tensor_parallel_size: got {gpus}; a machine of the cluster has {cluster.gpus} GPUs")
     there = cluster.num_gpu_nodes * (cluster.gpus // gpus) if gpus else cluster.num_nodes
-    count = config.runtime.engines or there
+    count = min(config.runtime.engines or there, parts)
     on_one = -(-count // (cluster.num_gpu_nodes if gpus else cluster.num_nodes))
     share = max(0.0, cluster.cpus - left_for_tasks) / on_one
     return _Stage(CaptionParts, {}, cpus=float(int(share)), gpus=gpus, actors=count)
@@ -216,7 +217,7 @@ def enhance_on_ray(
     progress = EnhanceProgress(len(rows), total, captioning=True)
     with connected(address) as cluster, _writer(folder) as writer:
         cluster.check(folder, writer)
-        stage = _actors(config, config.enhancement.engine, cluster, left_for_tasks=0)
+        stage = _actors(config, config.enhancement.engine, cluster, parts=len(rows), left_for_tasks=0)
         arguments = {"run": folder.absolute(), "config": config, "writer": writer, "cwd": Path.cwd()}
         with shown(progress, given.console):
             for row in _stream(_through(_dataset(rows), replace(stage, work=EnhanceParts, arguments=arguments))):
