@@ -45,8 +45,8 @@ def seconds_a_part(run: Path) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", type=int, default=12)
-    parser.add_argument("--clips-per-part", type=int, default=16)
+    parser.add_argument("--parts", type=int, default=8)
+    parser.add_argument("--clips-per-part", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     paces: dict[str, list[float]] = {"local": [], "ray": []}

@@ -30,6 +30,9 @@ INDEX: Final = ".footers.parquet"
 WORTH_KEEPING: Final = 256
 """New footers that make the index worth writing; fewer are read again in 0.05 s."""
 
+REMEMBER_EVERY: Final = 1000
+"""Parts that are made between two times that a run remembers: it takes 2 s, and a stopped run is soon looked over."""
+
 SETTLED_S: Final = 2.0
 """A file younger than this is not remembered: it could change once more without its times showing it."""
 

@@ -21,7 +21,7 @@ import polars as pl
 
 from colcap import manifests, store
 from colcap.errors import ColcapError, RowError
-from colcap.footers import remember
+from colcap.footers import REMEMBER_EVERY, remember
 from colcap.runners.part import OpenPart, open_part
 from colcap.runners.plan import PartTodo, Plan
 from colcap.runners.progress import Progress
@@ -39,10 +39,6 @@ ROW_BYTES: Final = 1024
 
 WAKE_S: Final = 0.2
 """How often a waiting main thread looks up, in seconds, so that Ctrl-C is heard."""
-
-
-REMEMBER_EVERY: Final = 1000
-"""Parts after which their footers are remembered: 2 s each time, so that a stopped run is soon looked over."""
 
 GOODBYE_S: Final = 15.0
 """How long threads may take to come home before the run is left without them, in seconds."""
@@ -147,7 +143,6 @@ class LocalRunner:
         self._drop_unfinished()
         if self._error is not None:
             raise self._error
-        remember(self.plan.run)
 
     def stop(self, error: BaseException) -> None:
         """Send every thread home; the first reason given is the one that is told."""

@@ -17,6 +17,7 @@ from colcap import media
 from colcap.config import Config
 from colcap.engines.base import Engine
 from colcap.engines.cores import CorePlan, confined, visible_gpus
+from colcap.footers import remember
 from colcap.media.workers import MediaPool
 from colcap.objects import Url
 from colcap.runners import choices, preflight
@@ -77,6 +78,7 @@ def make(plan: Plan, given: Given) -> None:
         runner = LocalRunner(plan, steps, pool, progress, num_workers=num_workers, feeding=fed)
         with shown(progress, given.console):
             runner.run()
+    remember(plan.run)
 
 
 @contextmanager

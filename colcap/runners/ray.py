@@ -19,6 +19,7 @@ from typing import Any, Final
 from colcap import store
 from colcap.config import Config
 from colcap.errors import ColcapError, ConfigError
+from colcap.footers import REMEMBER_EVERY, remember
 from colcap.runners import preflight
 from colcap.runners.enhancing import EnhanceTodo, count_captions
 from colcap.runners.make import Given, progress_of
@@ -63,6 +64,9 @@ def make_on_ray(plan: Plan, given: Given, address: str | None) -> None:
         with shown(progress, given.console):
             for row in _stream(_stages(job, plan, cluster)):
                 _take(row, progress)
+                if progress.counts["parts"] % REMEMBER_EVERY == 0:
+                    remember(plan.run)
+        remember(plan.run)
         again = cluster.get(board.again.remote())
     log.info("on ray", extra={"fields": {"nodes": cluster.num_nodes, "parts_begun_again": again}})
 
