@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +27,7 @@ __all__ = ["Run", "caption", "connect", "enhance", "explain", "manifest", "open"
 
 def run(
     manifest: Place,
-    run: str | os.PathLike[str],
+    run: Place,
     *,
     config: str | os.PathLike[str] | Config | None = None,
     root: Place | None = None,
@@ -45,7 +46,7 @@ def run(
     Parameters
     ----------
     manifest : a Parquet file with `uri` or `mp4`, or an `s3://` url of one; see `manifests.freeze`.
-    run : the run folder.
+    run : the run folder, here or on an object store (`s3://bucket/run`).
     config : a TOML file, or a `Config`. Without it and without parameters, an existing run goes on as it was.
     root : clips outside this folder become error rows.
     limit : take only the first clips.
@@ -69,10 +70,10 @@ def run(
     Traceback (most recent call last):
     colcap.errors.ManifestError: no-such.parquet: no such file. `colcap manifest SRC... -o no-such.parquet` makes one.
     """
+    from colcap import store
     from colcap.runners.launch import run as launch
     from colcap.runners.make import Given
 
-    folder = Path(run)
     given = Given(
         root=_place(root), console=console, engine=engine, verify=verify, runner=runner, ray_address=ray_address
     )
@@ -81,12 +82,24 @@ def run(
     if where is not None and not retry_errors:
         raise ConfigError("where: says which failures to retry, so it needs retry_errors (--retry-errors)")
     retry = (where or "true") if retry_errors else None
-    launch(place(manifest), folder, _configuration(config, parameters, folder), given, limit=limit, retry=retry)
-    return Run(folder)
+    with store.writable(run) as folder:
+        launch(place(manifest), folder, _configuration(config, parameters, folder), given, limit=limit, retry=retry)
+    return Run(place(run))
 
 
 def _place(given: Place | None) -> Path | Url | None:
     return None if given is None else place(given)
+
+
+@contextmanager
+def _rewritable(run: Place) -> Iterator[Path]:
+    """The folder of a run that is there, to be written."""
+    from colcap import store
+    from colcap.runners.runfile import read_run_file
+
+    with store.writable(run) as folder:
+        read_run_file(folder)
+        yield folder
 
 
 def _configuration(config: Any, parameters: Mapping[str, Any], folder: Path | None) -> Config:
@@ -100,7 +113,7 @@ def _configuration(config: Any, parameters: Mapping[str, Any], folder: Path | No
 
 
 def caption(
-    run: str | os.PathLike[str],
+    run: Place,
     *,
     where: str | None = None,
     caption_set: str = "default",
@@ -113,7 +126,7 @@ def caption(
 
     Parameters
     ----------
-    run : the run folder.
+    run : the run folder, here or on an object store (`s3://bucket/run`).
     where : SQL condition that chooses the windows, over the columns of `qa.select.EVERYTHING`; it sees the rows of
         `caption_set`, or of all sets where that one is new. Without it, all windows that have no such caption.
     caption_set : where the captions go.
@@ -132,14 +145,14 @@ def caption(
     from colcap.runners.again import caption_again
     from colcap.runners.make import Given
 
-    opened = open(run)
     given = Given(root=_place(root), console=console, engine=engine)
-    caption_again(opened.path, given, where=where, caption_set=caption_set, parameters=parameters)
-    return opened
+    with _rewritable(run) as folder:
+        caption_again(folder, given, where=where, caption_set=caption_set, parameters=parameters)
+    return Run(place(run))
 
 
 def preview(
-    run: str | os.PathLike[str],
+    run: Place,
     *,
     where: str | None = None,
     root: Place | None = None,
@@ -150,7 +163,7 @@ def preview(
 
     Parameters
     ----------
-    run : the run folder.
+    run : the run folder, here or on an object store (`s3://bucket/run`).
     where : SQL condition that chooses the windows; without it, all.
     root, console : as for `colcap.run`.
     parameters : as in `Preview`, over the choices of the run.
@@ -162,9 +175,9 @@ def preview(
     from colcap.runners.again import preview_again
     from colcap.runners.make import Given
 
-    opened = open(run)
-    preview_again(opened.path, Given(root=_place(root), console=console), where=where, parameters=parameters)
-    return opened
+    with _rewritable(run) as folder:
+        preview_again(folder, Given(root=_place(root), console=console), where=where, parameters=parameters)
+    return Run(place(run))
 
 
 def explain(
@@ -207,7 +220,7 @@ def explain(
 
 
 def enhance(
-    run: str | os.PathLike[str],
+    run: Place,
     *,
     where: str | None = None,
     caption_set: str = "default",
@@ -218,7 +231,7 @@ def enhance(
 
     Parameters
     ----------
-    run : the run folder.
+    run : the run folder, here or on an object store (`s3://bucket/run`).
     where : SQL condition that chooses windows to enhance, again if need be. Without it, what has changed.
     caption_set : whose captions.
     console : a rich Console that shows progress.
@@ -231,12 +244,12 @@ def enhance(
     from colcap.runners.again import enhance_again
     from colcap.runners.make import Given
 
-    opened = open(run)
-    enhance_again(opened.path, Given(console=console), where=where, caption_set=caption_set, parameters=parameters)
-    return opened
+    with _rewritable(run) as folder:
+        enhance_again(folder, Given(console=console), where=where, caption_set=caption_set, parameters=parameters)
+    return Run(place(run))
 
 
-def connect(run: str | os.PathLike[str], *, blobs: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(run: Place, *, blobs: bool = False) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection over a run's tables; see `Run.connect`."""
     return open(run).connect(blobs=blobs)
 

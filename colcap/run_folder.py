@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from colcap.objects.url import Place, place
+from colcap.objects.url import Place, Url, place
 from colcap.schema import SET_TABLES, TABLES
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from colcap.notebook import View
 
 
-def open(run: str | os.PathLike[str]) -> Run:
-    """Open a run folder.
+def open(run: Place) -> Run:
+    """Open a run folder, here or on an object store.
 
     Raises
     ------
@@ -29,22 +29,35 @@ def open(run: str | os.PathLike[str]) -> Run:
     """
     from colcap.runners.runfile import read_run_file
 
-    read_run_file(Path(run))
-    return Run(Path(run))
+    opened = Run(place(run))
+    read_run_file(opened.path)
+    return opened
 
 
 class Run:
     """A run folder: its tables as LazyFrames, and SQL over them."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, where: Path | Url) -> None:
+        self._where = where
         if _in_notebook():
             from colcap import notebook
 
-            notebook.register(path)
+            notebook.register(self.path)
+
+    @property
+    def path(self) -> Path:
+        """Its folder; of a run on an object store, the local copy of its facts, brought up to date.
+
+        Raises
+        ------
+        RunError : the object store cannot be asked.
+        """
+        from colcap import store
+
+        return store.readable(self._where)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r})"
+        return f"Run({str(self._where)!r})"
 
     def _repr_html_(self) -> str:
         return self.show("@coverage")._repr_html_()
@@ -53,11 +66,14 @@ class Run:
         """One of the seven tables; empty, with its columns, where the step has not run."""
         from colcap import store
 
-        folders = sorted((self.path / name).glob("set=*")) if name in SET_TABLES else [self.path / name]
+        path = self.path
+        folders = sorted((path / name).glob("set=*")) if name in SET_TABLES else [path / name]
         files = [file.path for folder in folders for file in store.list_parts(folder)]
         if not files:
             return _shown(pl.LazyFrame(schema=TABLES[name]))
         # the manifest's own columns besides; a part of an older run may lack columns that came later
+        if mirror := store.mirror_of(path):
+            mirror.fetch_whole(files)
         schema = {**pl.read_parquet_schema(files[0]), **dict(TABLES[name])}
         scan = pl.scan_parquet(files, schema=schema, missing_columns="insert", hive_partitioning=False, glob=False)
         return _shown(scan)
@@ -137,20 +153,23 @@ class Run:
             rows = rows.drop("enhanced_caption") if rows["enhanced_caption"].is_null().all() else rows
         return view(self.path, self.sql(rows) if isinstance(rows, str) else rows, limit=limit)
 
-    def gallery(self, output: str | os.PathLike[str], *, where: str | None = None, limit: int = 2000) -> Path:
-        """Write an HTML page of previews beside captions and return its path; see `qa.gallery.gallery`.
+    def gallery(self, output: Place, *, where: str | None = None, limit: int = 2000) -> Path | Url:
+        """Write an HTML page of previews beside captions and return where it is; see `qa.gallery.gallery`.
 
         Raises
         ------
         QueryError : the condition is wrong, or would do more than read.
         """
         from colcap.qa.gallery import gallery
+        from colcap.store import outgoing
 
-        return gallery(self.path, Path(output), where=where, limit=limit).path
+        with outgoing(output) as path:
+            gallery(self.path, path, where=where, limit=limit)
+        return place(output)
 
     def export(
         self,
-        folder: str | os.PathLike[str],
+        folder: Place,
         *,
         format: str,
         where: str | None = None,
@@ -166,17 +185,20 @@ class Run:
         ColcapError : the folder holds something else, the condition is wrong, the disk is full.
         """
         from colcap.export import export
+        from colcap.store import outgoing
 
-        return export(
-            self.path,
-            Path(folder),
-            form=format,
-            where=where,
-            caption_set=caption_set,
-            media=media,
-            clips=clips,
-            root=None if root is None else place(root),
-        )
+        with outgoing(folder, fresh=True) as path:
+            done = export(
+                self.path,
+                path,
+                form=format,
+                where=where,
+                caption_set=caption_set,
+                media=media,
+                clips=clips,
+                root=None if root is None else place(root),
+            )
+        return replace(done, path=place(folder))
 
     def qa(self, *, thresholds: Mapping[str, int] | None = None) -> pl.DataFrame:
         """What every check of the captions finds, against its threshold; see `qa.quality.quality`.

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colcap.schema import BLOB_TABLES, SET_TABLES, TABLES
-from colcap.store import PartFile, list_parts, part_name, read_footer
+from colcap.store import PartFile, list_parts, part_name, read_footer, source
 
 FACTS_OF: Final = {"windows_mp4": "windows", "previews_webp": "previews"}
 """Blob tables, and the tables that have their hashes."""
@@ -27,7 +27,7 @@ def pages_are_whole(path: Path) -> bool:
     if read_footer(path) is None:
         return False
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(source(path), page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 file.read_row_group(group)
     except (OSError, pa.ArrowException, ValueError):
@@ -60,7 +60,7 @@ def _hashes_match(run: Path, table: str, file: PartFile, damaged: list[Path]) ->
 
 
 def _hashes(path: Path, column: str) -> Iterator[tuple[str, str]]:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(source(path)) as file:
         for group in range(file.num_row_groups):
             ids, blobs = file.read_row_group(group, columns=["window_id", column]).columns
             for name, blob in zip(ids, blobs, strict=True):

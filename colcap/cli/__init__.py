@@ -38,5 +38,7 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except ColcapError as error:
-        err.print(f"[bold red]colcap:[/] {escape(printable(str(error)))}")
+        from colcap.store import as_given
+
+        err.print(f"[bold red]colcap:[/] {escape(printable(as_given(str(error))))}")
         sys.exit(error.exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from colcap.objects.url import Url
 
 @click.command()
 @EXISTING_RUN
-def status(run: Path) -> None:
+def status(run: Path | Url) -> None:
     """Show how far a run is, and its errors by kind."""
     from colcap import api
 
@@ -27,13 +28,15 @@ def status(run: Path) -> None:
 @click.command()
 @EXISTING_RUN
 @click.option("--verify", is_flag=True, help="Also compare the hash of every blob.")
-def check(run: Path, verify: bool) -> None:
+def check(run: Path | Url, verify: bool) -> None:
     """Check every promise about the tables of RUN; exit 1 and a list where one does not hold."""
     from colcap.qa.check import check as find_problems
     from colcap.runners.runfile import read_run_file
+    from colcap.store import readable
 
-    read_run_file(run)
-    problems = find_problems(run, verify=verify)
+    folder = readable(run, trust=not verify)
+    read_run_file(folder)
+    problems = find_problems(folder, verify=verify)
     for problem in problems:
         out.print(escape(printable(str(problem))))
     if problems:
@@ -50,7 +53,7 @@ def check(run: Path, verify: bool) -> None:
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A named query's parameter.")
 @FORMAT
 @click.option("--blobs", is_flag=True, help="Also show the tables windows_mp4 and previews_webp.")
-def sql(run: Path, query: str, params: tuple[str, ...], form: str, blobs: bool) -> None:
+def sql(run: Path | Url, query: str, params: tuple[str, ...], form: str, blobs: bool) -> None:
     """Ask the tables of RUN. QUERY is one SELECT, or @NAME for a query that comes with colcap (@ lists them).
 
     \b
@@ -69,7 +72,7 @@ def sql(run: Path, query: str, params: tuple[str, ...], form: str, blobs: bool) 
 @click.argument("words", nargs=-1, required=True)
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows at most.")
 @FORMAT
-def search(run: Path, words: tuple[str, ...], limit: int, form: str) -> None:
+def search(run: Path | Url, words: tuple[str, ...], limit: int, form: str) -> None:
     """Find captions of RUN that have all the WORDS, in themselves or in their enhancement; the best first.
 
     \b
@@ -92,8 +95,8 @@ def search(run: Path, words: tuple[str, ...], limit: int, form: str) -> None:
 @EXISTING_RUN
 @click.option("--where", metavar="SQL", help="Only windows for which this condition holds.")
 @click.option("--limit", type=click.IntRange(min=1), default=2000, show_default=True, help="Windows at most.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
-def gallery(run: Path, where: str | None, limit: int, output: Path) -> None:
+@click.option("-o", "--output", type=PLACE, required=True, help="The HTML file to write.")
+def gallery(run: Path | Url, where: str | None, limit: int, output: Path | Url) -> None:
     """Write a page of RUN to look at: previews beside captions, with search, filters and caption sets side by side.
 
     It opens from disk and needs no network. Previews of more than 8 MiB go to a folder beside it.
@@ -109,10 +112,12 @@ def gallery(run: Path, where: str | None, limit: int, output: Path) -> None:
     """
     from colcap import api
     from colcap.qa.gallery import gallery as write_page
+    from colcap.store import outgoing
 
-    page = write_page(api.open(run).path, output, where=where, limit=limit)
-    beside = f", its previews in {page.folder}" if page.folder else ""
-    out.print(escape(f"{page.shown:,} of {page.total:,} windows in {page.path}{beside}"))
+    with outgoing(output) as path:
+        page = write_page(api.open(run).path, path, where=where, limit=limit)
+    beside = f", its previews in {page.folder.name} beside it" if page.folder else ""
+    out.print(escape(f"{page.shown:,} of {page.total:,} windows in {output}{beside}"))
 
 
 @click.command()
@@ -120,7 +125,7 @@ def gallery(run: Path, where: str | None, limit: int, output: Path) -> None:
 @click.option("--strict", is_flag=True, help="Exit with 1 where a check found more than its threshold.")
 @click.option("--threshold", "pairs", multiple=True, metavar="CHECK=N", help="How much a check may find.")
 @FORMAT
-def qa(run: Path, strict: bool, pairs: tuple[str, ...], form: str) -> None:
+def qa(run: Path | Url, strict: bool, pairs: tuple[str, ...], form: str) -> None:
     """Check the captions of RUN: cut off, repeating, duplicates, failures, … One row a check.
 
     Each row has the query behind it, which shows what was found.
@@ -159,7 +164,7 @@ def _pair(param: str) -> tuple[str, str]:
 
 @click.command()
 @EXISTING_RUN
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PLACE)
 @click.option(
     "--format",
     "form",
@@ -177,8 +182,8 @@ def _pair(param: str) -> tuple[str, str]:
 @click.option("--clips", is_flag=True, help="Copy the clips too, in curator.")
 @click.option("--root", type=PLACE, help="Copy no clip from outside this folder.")
 def export(
-    run: Path,
-    folder: Path,
+    run: Path | Url,
+    folder: Path | Url,
     form: str,
     where: str | None,
     caption_set: str | None,
@@ -202,11 +207,12 @@ def export(
     from colcap import api
     from colcap.cli.shared import ctrl_c, telling
     from colcap.export import export as write
+    from colcap.store import outgoing
 
     options = {"where": where, "caption_set": caption_set, "media": media}
-    with ctrl_c(), telling() as tell:
-        done = write(api.open(run).path, folder, form=form, clips=clips, root=root, tell=tell, **options)
-    out.print(escape(printable(str(done))))
+    with ctrl_c(), telling() as tell, outgoing(folder, fresh=True) as path:
+        done = write(api.open(run).path, path, form=form, clips=clips, root=root, tell=tell, **options)
+    out.print(escape(printable(str(replace(done, path=folder)))))
 
 
 VERBS: Final = (status, check, sql, search, gallery, qa, export)

@@ -69,7 +69,7 @@ def manifest(sources: tuple[str, ...], output: Path | Url) -> None:
 @parameter_flags
 def run(
     manifest: Path | Url,
-    run: Path,
+    run: Path | Url,
     config: Path | None,
     limit: int | None,
     root: Path | Url | None,
@@ -134,7 +134,7 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say how many window
 @VERBOSE
 @section_flags("captioning", without=WINDOW_PARAMETERS)
 def caption(
-    run: Path,
+    run: Path | Url,
     where: str | None,
     caption_set: str,
     dry_run: bool,
@@ -159,7 +159,7 @@ def caption(
 
     given = parameters(flags).get("captioning", {}) | ({"verbose": True} if verbose else {})
     if dry_run:
-        tell(choose_captions(run, where, caption_set, given), "captioned")
+        tell(choose_captions(api.open(run).path, where, caption_set, given), "captioned")
         return
     with ctrl_c():
         print_summary(api.caption(run, where=where, caption_set=caption_set, root=root, console=err, **given))
@@ -172,7 +172,9 @@ def caption(
 @click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
 @VERBOSE
 @section_flags("preview")
-def preview(run: Path, where: str | None, dry_run: bool, root: Path | Url | None, verbose: bool, **flags: Any) -> None:
+def preview(
+    run: Path | Url, where: str | None, dry_run: bool, root: Path | Url | None, verbose: bool, **flags: Any
+) -> None:
     """Make previews of RUN again, from the windows that are stored; they take the place of the old ones.
 
     \b
@@ -184,7 +186,7 @@ def preview(run: Path, where: str | None, dry_run: bool, root: Path | Url | None
 
     given = parameters(flags).get("preview", {}) | ({"verbose": True} if verbose else {})
     if dry_run:
-        tell(select_windows(run, where), "previewed")
+        tell(select_windows(api.open(run).path, where), "previewed")
         return
     with ctrl_c():
         print_summary(api.preview(run, where=where, root=root, console=err, **given))
@@ -197,7 +199,7 @@ def preview(run: Path, where: str | None, dry_run: bool, root: Path | Url | None
 @DRY_RUN
 @VERBOSE
 @section_flags("enhancement")
-def enhance(run: Path, where: str | None, caption_set: str, dry_run: bool, verbose: bool, **flags: Any) -> None:
+def enhance(run: Path | Url, where: str | None, caption_set: str, dry_run: bool, verbose: bool, **flags: Any) -> None:
     """Let a text model rewrite the captions of RUN. They are kept beside the captions, in the table `enhanced`.
 
     What is enhanced already is left alone, unless its caption, the model or the instruction has changed, or --where
@@ -208,7 +210,7 @@ def enhance(run: Path, where: str | None, caption_set: str, dry_run: bool, verbo
 
     given = parameters(flags).get("enhancement", {}) | ({"verbose": True} if verbose else {})
     if dry_run:
-        tell(select_windows(run, where, caption_set=caption_set), "enhanced")
+        tell(select_windows(api.open(run).path, where, caption_set=caption_set), "enhanced")
         return
     with ctrl_c():
         print_summary(api.enhance(run, where=where, console=err, caption_set=caption_set, **given))

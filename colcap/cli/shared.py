@@ -36,7 +36,7 @@ class _PlaceType(click.ParamType):  # type: ignore[type-arg]
 
 
 PLACE: Final = _PlaceType()
-EXISTING_RUN = click.argument("run", type=click.Path(path_type=Path))
+EXISTING_RUN = click.argument("run", type=PLACE)
 FORMAT = click.option(
     "--format",
     "form",

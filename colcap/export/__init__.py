@@ -18,7 +18,7 @@ from colcap.export.options import COLUMNS, Media, Options, Write
 from colcap.export.rows import Choice, PartRows, caption_sets, check_set, parts, read_part
 from colcap.manifests import FROZEN, open_parquet
 from colcap.objects import Url
-from colcap.store import list_parts
+from colcap.store import as_given, list_parts
 
 Format = Literal["curator", "webdataset", "jsonl", "parquet"]
 
@@ -51,7 +51,7 @@ FORMATS: Final[Mapping[Format, Kind]] = {
 class Exported:
     """What is in the folder now, exactly."""
 
-    path: Path
+    path: Path | Url
     """The folder."""
     parts: int
     """Parts of the run that are in it."""
@@ -102,7 +102,7 @@ def export(
     choice = Choice(run, where, _set(run, form, kind, caption_set))
     options = Options(names, chosen_media, clips, root)  # type: ignore[arg-type]
     chosen = choice.chosen()
-    asked = {"format": form, "version": kind.version, "run": str(run.resolve())} | {
+    asked = {"format": form, "version": kind.version, "run": as_given(str(run.resolve()))} | {
         "where": where, "caption_set": choice.caption_set, "media": chosen_media, "clips": clips,
     }  # fmt: skip
     with opened(folder, asked) as target:

@@ -18,7 +18,7 @@ from colcap.errors import QueryError, RunError, printable
 from colcap.qa.connect import connect
 from colcap.qa.queries import ask
 from colcap.qa.select import EVERYTHING, matching
-from colcap.store import list_parts, part_name, table_dir
+from colcap.store import list_parts, part_name, source, table_dir
 
 ROWS: Final = """
 select
@@ -194,7 +194,7 @@ class Blobs:
 @contextmanager
 def _readable(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(source(path)) as file:
             yield file
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{path}: cannot be read: {printable(str(error))}") from None

@@ -17,6 +17,7 @@ from colcap.objects.client import (
     read,
     read_bounded,
     read_tail,
+    read_with_etag,
     require_library,
 )
 from colcap.objects.url import HTTP_SCHEMES, Place, Url, is_url, place
@@ -40,5 +41,6 @@ __all__ = [
     "read",
     "read_bounded",
     "read_tail",
+    "read_with_etag",
     "require_library",
 ]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
+from mimetypes import guess_type
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
@@ -95,6 +96,15 @@ def pieces(url: Url) -> Iterator[bytes]:
         yield from (bytes(piece) for piece in obstore.get(_store(url), url.key).stream(min_chunk_size=_CHUNK))
 
 
+def read_with_etag(url: Url) -> tuple[bytes, str]:
+    """An object's bytes, and their etag."""
+    import obstore
+
+    with _told(url):
+        answer = obstore.get(_store(url), url.key)
+        return bytes(answer.bytes()), answer.meta["e_tag"] or ""
+
+
 def read_bounded(url: Url, max_bytes: int) -> bytes | None:
     """An object's bytes; None where they are more than `max_bytes`, of which then no more are read."""
     import obstore
@@ -166,7 +176,9 @@ def _put(url: Url, data: bytes | Path, mode: Any) -> str:
     size = len(data) if isinstance(data, bytes) else data.stat().st_size
     pieces = size > SINGLE_PUT_BYTES and mode == "overwrite"
     with _told(url):
-        done = obstore.put(_store(url), url.key, data, mode=mode, use_multipart=pieces, chunk_size=_CHUNK)
+        kind = {"Content-Type": guess_type(url.key)[0] or "application/octet-stream"}
+        store = _store(url)
+        done = obstore.put(store, url.key, data, attributes=kind, mode=mode, use_multipart=pieces, chunk_size=_CHUNK)
         return done["e_tag"] or ""
 
 
@@ -271,8 +283,20 @@ def _connected(scheme: str, bucket: str, endpoint: str) -> ObjectStore:
     plain = scheme == "http" or endpoint.lower().startswith("http://")
     options = {"allow_http": plain, "timeout": TIMEOUT, "connect_timeout": "10s"}
     named = {"endpoint": endpoint} if endpoint else {}
-    made = from_url(f"{scheme}://{bucket}", client_options=options, retry_config=_RETRIES, **named)
+    where = f"{scheme}://{bucket}"
+    made = from_url(where, client_options=options, retry_config=_RETRIES, **named, **_profile(scheme))
     return cast("ObjectStore", made)
+
+
+def _profile(scheme: str) -> dict[str, Any]:
+    """Credentials of the profile that AWS_PROFILE names, which is for boto3 to read; keys in the environment win."""
+    if scheme != "s3" or "AWS_PROFILE" not in os.environ or "AWS_ACCESS_KEY_ID" in os.environ:
+        return {}
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        raise ConfigError("AWS_PROFILE: profiles need boto3, which is not installed: pip install boto3") from None
+    return {"credential_provider": Boto3CredentialProvider()}
 
 
 def require_library(url: Url) -> None:

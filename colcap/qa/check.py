@@ -20,7 +20,7 @@ from colcap.qa import invariants
 from colcap.qa.connect import part_files
 from colcap.schema import BLOB_TABLES, SET_TABLES, TABLES
 from colcap.soundness import pages_are_whole
-from colcap.store import JOURNAL_PREFIX, LOCK_NAME, Footer, PartFile, count_rows, read_footer
+from colcap.store import JOURNAL_PREFIX, LOCK_NAME, Footer, PartFile, count_rows, read_footer, source
 
 _TOGETHER: Final = (("clips", "windows", "windows_mp4"), ("previews", "previews_webp"))
 """Tables that are committed together, with one fingerprint over all parts of a run."""
@@ -262,8 +262,8 @@ class _Part:
                     self._add("blobs", file.table, texts)
 
     def _blob_facts(self, file: _File) -> pl.DataFrame:
-        with pq.ParquetFile(file.file.path) as source:
-            groups = (_row_group(source, group, BLOB_TABLES[file.table]) for group in range(source.num_row_groups))
+        with pq.ParquetFile(source(file.file.path)) as opened:
+            groups = (_row_group(opened, group, BLOB_TABLES[file.table]) for group in range(opened.num_row_groups))
             return pl.concat([_BLOB_FACTS.to_frame(), *(_sized(group, hashed=self.verify) for group in groups)])
 
 
@@ -271,8 +271,8 @@ _NO_IDS: Final = pl.Series("window_id", [], dtype=pl.String)
 _BLOB_FACTS: Final = pl.Schema({"window_id": pl.String, "size": pl.Int64, "sha256": pl.String})
 
 
-def _row_group(source: pq.ParquetFile, group: int, column: str) -> pl.DataFrame:
-    frame = pl.from_arrow(source.read_row_group(group, columns=["window_id", column]))
+def _row_group(opened: pq.ParquetFile, group: int, column: str) -> pl.DataFrame:
+    frame = pl.from_arrow(opened.read_row_group(group, columns=["window_id", column]))
     assert isinstance(frame, pl.DataFrame)
     return frame.rename({column: "blob"})
 

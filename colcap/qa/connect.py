@@ -17,7 +17,7 @@ from duckdb import DuckDBPyConnection
 from colcap.errors import RunError, printable
 from colcap.manifests import FROZEN
 from colcap.schema import BLOB_TABLES, CLIPS, SET_TABLES, SIDE_TABLES, TABLES
-from colcap.store import PartFile, list_parts
+from colcap.store import PartFile, given, list_parts, mirror_of
 
 _LOCKED_DOWN: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoinstall_known_extensions": False,
@@ -64,7 +64,7 @@ def connect(
     """
     root = Path(os.path.realpath(run))
     if not (root / FROZEN).is_file():
-        raise RunError(f"{run}: is not a run folder, it has no {FROZEN}")
+        raise RunError(f"{given(run)}: is not a run folder, it has no {FROZEN}")
     connection = duckdb.connect(":memory:", config={**_LOCKED_DOWN, "memory_limit": memory_limit})
     try:
         connection.execute("SET parquet_metadata_cache = true")  # a second query over 2,000 parts takes 0.6 of the time
@@ -83,6 +83,8 @@ def connect(
 def _make_views(connection: DuckDBPyConnection, run: Path, table: str, part: int | None) -> None:
     columns = _columns(table) | (_extra_columns(connection, run) if table == "clips" else {})
     files = [file for file in part_files(run, table) if part in (None, file.part)]
+    if table in BLOB_TABLES and (mirror := mirror_of(run)):
+        mirror.fetch_whole(file.path for file in files)
     connection.execute(f"CREATE VIEW {table} AS {_scan(files, columns)}")
     if table in SET_TABLES:
         connection.execute(f"CREATE VIEW {table}_latest AS {_latest(files, columns)}")

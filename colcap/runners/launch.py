@@ -86,7 +86,10 @@ def _drop_damaged(folder: Path) -> None:
     """Remove part files that are not what was written: what is missing is made again."""
     for path in damaged_files(folder):
         log.warning("damaged, made again: %s", path)
-        path.unlink()
+        if mirror := store.mirror_of(path):
+            mirror.remove(path)
+        else:
+            path.unlink()
 
 
 def caption(folder: Path, config: Config, given: Given, selection: Selection | None) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import av
 import polars as pl
 
-from colcap import manifests
+from colcap import manifests, store
 from colcap.config import Config
 from colcap.errors import ColcapError
 from colcap.runners.plan import Plan
@@ -22,6 +22,9 @@ GROWTH: Final = 1.2
 """Windows are about another copy of the source; previews and tables come on top."""
 
 SPARE_BYTES: Final = 64 << 20
+
+PARTS_HERE: Final = 3
+"""Parts of a run on an object store that are on this disk at once, until they are uploaded."""
 
 
 def check_encoders(config: Config) -> None:
@@ -55,6 +58,8 @@ def check_disk(plan: Plan) -> None:
     ColcapError : says how much is needed, how much is free, and where.
     """
     fresh = [todo.part for todo in plan.todo if todo.media]
+    if store.mirror_of(plan.run):
+        fresh = fresh[:PARTS_HERE]
     needed = int(_source_bytes(plan.run, fresh) * GROWTH) + SPARE_BYTES
     free = shutil.disk_usage(plan.run).free
     if free < needed:
@@ -81,6 +86,6 @@ def _source_bytes(run: Path, parts: list[int]) -> float:
 
 def _size(uri: str | None) -> int:
     try:
-        return os.stat(manifests.local_path(uri)).st_size if uri else 0
+        return os.stat(manifests.local_path(uri)).st_size if uri else 0  # of an object only num_bytes can tell
     except (OSError, ValueError):
         return 0  # it will be an error row

@@ -34,6 +34,12 @@ def writing(run: Path) -> Iterator[None]:
     ColcapError : the disk is full, or cannot be written, while the run is held.
     """
     refuse_while_imported()
+    if store.mirror_of(run):  # it has the run's lease, and its own lock
+        try:
+            yield
+        except OSError as error:
+            raise store.disk_error(run, error) from error
+        return
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run / store.LOCK_NAME, timeout=0)
@@ -68,6 +74,8 @@ def prepare(source: Path | Url, run: Path, config: Config, *, limit: int | None 
         raise RunError(f"{run}: has tables but no {RUN_FILE}; it is no run of colcap's, or was changed by hand")
     frozen, size = run / manifests.FROZEN, config.clips_per_part
     num_clips = manifests.freeze(source, frozen, clips_per_part=size, limit=limit, http=config.limits.http)
+    if mirror := store.mirror_of(run):
+        mirror.share(frozen)
     identity = {"manifest": _identity(source, limit), "clips": num_clips, "clips_per_part": config.clips_per_part}
     _write_run_file(run, config, {"created": datetime.now(UTC).isoformat(timespec="seconds"), **identity})
     return config
@@ -134,7 +142,7 @@ def read_run_file(run: Path) -> dict[str, Any]:
     try:
         return tomllib.loads((run / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{run}: is not a run folder ({RUN_FILE}: {error})") from None
+        raise RunError(store.as_given(f"{run}: is not a run folder ({RUN_FILE}: {error})")) from None
 
 
 def saved_config(run: Path) -> Config:
@@ -149,4 +157,8 @@ def _write_run_file(run: Path, config: Config, identity: Mapping[str, Any], fact
         "facts": {**facts, **_facts(config)},
         "config": config.model_dump(exclude_none=True),
     }
-    store.write_atomically(run / RUN_FILE, tomli_w.dumps(content).encode())
+    data = tomli_w.dumps(content).encode()
+    if mirror := store.mirror_of(run):
+        mirror.put(RUN_FILE, data)
+    else:
+        store.write_atomically(run / RUN_FILE, data)

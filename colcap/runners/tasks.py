@@ -127,7 +127,7 @@ def _from_sources(
 
 def read_blobs(run: Path, table: str, part: int) -> Iterator[tuple[str, bytes]]:
     """A blob table's ids and bytes, in order, a row group at a time."""
-    file = pq.ParquetFile(store.table_dir(run, table) / store.part_name(part))
+    file = pq.ParquetFile(store.source(store.table_dir(run, table) / store.part_name(part)))
     for group in range(file.num_row_groups):
         ids, blobs = file.read_row_group(group).columns
         yield from ((name.as_py(), blob.as_py()) for name, blob in zip(ids, blobs, strict=True))

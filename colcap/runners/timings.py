@@ -116,6 +116,9 @@ class Timings:
         temp = self._folder / f".{name}.{store.own_suffix()}.tmp"
         try:
             rows.write_parquet(temp, compression="uncompressed")
-            os.replace(temp, self._folder / name)
+            if mirror := store.mirror_of(self._folder):
+                mirror.publish([(temp, self._folder / name)])
+            else:
+                os.replace(temp, self._folder / name)
         finally:
             temp.unlink(missing_ok=True)

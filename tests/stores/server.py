@@ -47,6 +47,7 @@ class Faulty:
             wait = self.dice.uniform(0, self.slow_s)
             self.seen[kind] += 1
             self.seen[f"{environ['REQUEST_METHOD']} requests"] += 1
+            self.seen[f"key {_key(environ)}"] += 1
         time.sleep(wait)
         if kind.endswith("before"):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -74,6 +75,11 @@ class Faulty:
                 self.set(dict(parse_qsl(environ["QUERY_STRING"])))
             start("200 OK", [("Content-Type", "application/json")])
             return [json.dumps(self.seen).encode()]
+
+
+def _key(environ: dict[str, Any]) -> str:
+    """Whose key a request is signed with."""
+    return str(environ.get("HTTP_AUTHORIZATION", "")).partition("Credential=")[2].partition("/")[0]
 
 
 def _said(start: Callable[..., Any], status: str) -> list[bytes]:

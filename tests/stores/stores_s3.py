@@ -33,7 +33,7 @@ class S3:
         """boto3's, which is none of what is tested."""
         return boto3.client("s3")
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def names(self, prefix: str = "") -> list[str]:
         """Names of all objects under a prefix."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return sorted(each["Key"] for page in pages for each in page.get("Contents", ()))

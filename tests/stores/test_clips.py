@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -136,9 +139,26 @@ def test_a_run_of_objects_has_the_rows_of_a_run_of_files(
     assert all(uri.startswith("s3://") for uri in runs["s3"].clips.collect()["uri"])
 
 
-def test_without_the_library_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
+def test_credentials_are_those_of_the_environment_or_of_the_profile_it_names(
+    s3: S3, clips: str, tmp_path: Path
+) -> None:
+    named = tmp_path / "credentials"
+    named.write_text("[mine]\naws_access_key_id = AKIAPROFILEOFTHETEST\naws_secret_access_key = not-a-secret\n")
+    profile = {**os.environ, "AWS_PROFILE": "mine", "AWS_SHARED_CREDENTIALS_FILE": str(named)}
+    profile = {name: value for name, value in profile.items() if name not in ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN")}
+    s3.faults()
 
+    for environment in (dict(os.environ), profile):
+        subprocess.run(
+            [sys.executable, "-m", "colcap.cli", "manifest", clips, "-o", str(tmp_path / "m.parquet")],
+            env=environment,
+            check=True,
+        )
+
+    assert {name for name in s3.seen() if name.startswith("key")} == {f"key {KEY}", "key AKIAPROFILEOFTHETEST"}
+
+
+def test_without_the_library_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
 
     with pytest.raises(ConfigError, match=r"pip install 'colcap\[s3\]'"):

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from colcap.errors import RunError, printable
 from colcap.qa.gallery.rows import Card
-from colcap.store import disk_error, part_name, table_dir
+from colcap.store import disk_error, part_name, source, table_dir
 
 INLINE_BYTES: Final = 8 << 20
 """More than this lies in a folder: a browser reads all of a page before it shows any of it."""
@@ -89,7 +89,7 @@ def _read_part(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes
     """One row group at a time, which bounds memory; what is no WebP is left out."""
     names = pa.array(sorted(wanted), pa.large_string())
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(source(path)) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=["window_id", "webp"])
                 rows = table.filter(pc.is_in(table["window_id"].cast(pa.large_string()), names)).to_pylist()

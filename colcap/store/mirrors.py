@@ -1,0 +1,142 @@
+"""Run folders by their place: a local folder is itself, one on an object store is its local stand-in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from colcap import objects
+from colcap.errors import ColcapError, RunError
+from colcap.objects import Place, Url, place
+from colcap.store import lease as leases
+from colcap.store.lease import Lease
+from colcap.store.mirror import Mirror
+from colcap.store.names import LOCK_NAME
+
+_OWNER: Final = "owner"
+
+_mirrors: dict[Path, Mirror] = {}
+"""Those of this process, by their local folder."""
+
+_readers: dict[Url, Mirror] = {}
+
+
+def mirror_of(path: Path) -> Mirror | None:
+    """The mirror that a path lies in; None for local ones."""
+    if not _mirrors:
+        return None
+    return next((mirror for folder, mirror in _mirrors.items() if path.is_relative_to(folder)), None)
+
+
+def source(path: Path) -> Any:
+    """What pyarrow opens to read a part file: the path, or where its bytes are not here, the object."""
+    mirror = mirror_of(path)
+    return mirror.source(path) if mirror else path
+
+
+def given(path: Path) -> Path | Url:
+    """A run folder as its user calls it."""
+    mirror = mirror_of(path)
+    return mirror.url if mirror else path
+
+
+def as_given(text: str) -> str:
+    """A text, with the places that users know instead of the local folders that stand for them."""
+    for folder, mirror in _mirrors.items():
+        text = text.replace(str(folder), str(mirror.url))
+    return text
+
+
+def readable(run: Place, *, trust: bool = True) -> Path:
+    """The folder to read a run from; one on an object store is fetched, as far as it has changed.
+
+    Parameters
+    ----------
+    run : a path or URL.
+    trust : believe local copies whose etag is still the same.
+
+    Raises
+    ------
+    RunError : it cannot be fetched.
+    """
+    where = place(run)
+    if isinstance(where, Path):
+        return where
+    objects.require_library(where)
+    try:
+        home = _home(where, "read")
+        mirror = _readers.setdefault(where, Mirror(where, home)) if where not in _readers else _readers[where]
+        with FileLock(home / LOCK_NAME):
+            mirror.sync(trust=trust)
+    except OSError as error:
+        raise RunError(f"{where}: cannot be read: {error}") from None
+    _mirrors[mirror.folder] = mirror
+    return mirror.folder
+
+
+@contextmanager
+def writable(run: Place) -> Iterator[Path]:
+    """The folder to write a run to; of one on an object store this process is then the only writer.
+
+    Raises
+    ------
+    RunError : another process writes it, or it cannot be reached.
+    """
+    where = place(run)
+    if isinstance(where, Path):
+        yield where
+        return
+    objects.require_library(where)
+    try:
+        home = _home(where, "write")
+        with FileLock(home / LOCK_NAME, timeout=0), _leased(where, home) as mirror:
+            _mirrors[mirror.folder] = mirror
+            try:
+                yield mirror.folder
+            except ColcapError as error:
+                raise type(error)(as_given(str(error))) from error
+            finally:
+                with suppress(OSError):  # whatever stopped the run is told instead
+                    mirror.share_logs()
+                del _mirrors[mirror.folder]
+    except Timeout:
+        raise RunError(f"{where}: another colcap process is writing this run; wait for it, or stop it first") from None
+    except OSError as error:
+        raise RunError(f"{where}: cannot be written: {error}") from None
+
+
+@contextmanager
+def _leased(where: Url, home: Path) -> Iterator[Mirror]:
+    lease = Lease(where / LOCK_NAME, _owner(home), lease_s=leases.LEASE_S, renew_s=leases.RENEW_S)
+    try:
+        mirror = Mirror(where, home, lease)
+        mirror.recover()
+        mirror.sync()
+        yield mirror
+    finally:
+        lease.release()
+
+
+def _owner(home: Path) -> str:
+    """Who writes from this folder. Its lock is ours, so a lease of the same name is a dead process's."""
+    path = home / _OWNER
+    if not path.exists():
+        path.write_text(secrets.token_hex(16))
+    return path.read_text()
+
+
+def _home(where: Url, role: str) -> Path:
+    """Where this machine keeps its copy of a run: nobody else's business, and safe to delete."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    name = hashlib.sha256(f"{server} {where}".encode()).hexdigest()[:16]
+    home = Path(os.path.realpath(base)) / "colcap" / "runs" / name / role
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return home
