@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from colcap import prompts
 from colcap.engines.base import Engine, Request, Sampling
 from colcap.models.tiny.scenes import MOTIONS, Scene, as_seen, caption
+from colcap.models.tiny.training import questions
 from colcap.models.tiny.training.fresh import Fresh, first_two, fresh_windows
 from colcap.models.weights import resolve
 
@@ -20,8 +23,10 @@ def fresh() -> list[Fresh]:
     return fresh_windows(COUNT, resolve("tiny", model_dir=Path("models")), seed=7)
 
 
-def said(engine: Engine, windows: list[Fresh], *, batch: int = COUNT) -> list[str | None]:
-    requests = [Request(prompts.load("default"), video=window.video) for window in windows]
+def said(
+    engine: Engine, windows: list[Fresh], *, batch: int = COUNT, ask: Sequence[str] = (prompts.load("default"),)
+) -> list[str | None]:
+    requests = [Request(text, video=window.video) for text, window in zip(cycle(ask), windows, strict=False)]
     batches = (requests[at : at + batch] for at in range(0, len(requests), batch))
     return [answer.text for each in batches for answer in engine.generate(each, Sampling())]
 
@@ -38,6 +43,15 @@ def test_fresh_clips(tiny_engine: Engine, fresh: list[Fresh], held_out: bool) ->
 
     assert len(windows) == COUNT // 2
     assert share_right(result, windows) >= 0.9
+
+
+@pytest.mark.parametrize(("ask", "least"), [(questions.UNSEEN, 0.9), (questions.ODD, 0.8)], ids=["languages", "odd"])
+def test_prompts_that_were_never_trained(
+    tiny_engine: Engine, fresh: list[Fresh], ask: Sequence[str], least: float
+) -> None:
+    result = said(tiny_engine, fresh, ask=ask)
+
+    assert share_right(result, fresh) >= least
 
 
 def test_two_frames_say_no_motion(tiny_engine: Engine, fresh: list[Fresh]) -> None:

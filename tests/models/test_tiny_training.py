@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -54,7 +55,9 @@ def processed(folder: Path, frames: np.ndarray) -> Any:
 
 def test_the_vocabulary_spells_every_text_as_it_is(tokenizer: Any) -> None:
     scene = random_scene(random.Random(0))
-    texts = [f(scene) for f in (caption, refined, enhanced)] + [*questions.OURS, *questions.ASKING, *questions.UNSEEN]
+    any_signs = "".join(chr(number) for number in range(0x20, 0x2FFFF, 97) if chr(number).isprintable())
+    texts = [f(scene) for f in (caption, refined, enhanced)]
+    texts += [*questions.OURS, *questions.ASKING, *questions.UNSEEN, normalize("NFC", any_signs)]
 
     assert [tokenizer.decode(tokenizer(text).input_ids) for text in texts] == texts
     assert tokenizer.convert_tokens_to_ids(list(CONTROL)) == list(range(1016, 1024))

@@ -42,7 +42,7 @@ SCENES: Final = [
 Sentence = Callable[[Scene], str]
 
 
-def report(folder: Path, *, clips: int = 560, transformers: int = 120) -> Iterator[str]:
+def report(folder: Path, *, clips: int = 560, transformers: int = 120, seed: int = SEED) -> Iterator[str]:
     """Score a checkpoint; each line is one figure with what it was measured on.
 
     Parameters
@@ -50,18 +50,19 @@ def report(folder: Path, *, clips: int = 560, transformers: int = 120) -> Iterat
     folder : the checkpoint.
     clips : fresh windows, half of them of combinations that training never saw.
     transformers : windows whose captions transformers makes too.
+    seed : of the clips and of the captions to enhance.
     """
     from colcap.engines.vllm import VllmEngine
 
     model = resolve(str(folder), model_dir=folder)
-    windows = fresh_windows(clips, model, seed=SEED)
+    windows = fresh_windows(clips, model, seed=seed)
     engine = VllmEngine(model)
     try:
         first = ask(engine, _in_turn(windows, questions.OURS))
         yield from _captions(windows, first)
         yield from _other_captions(engine, windows)
         yield from _second_stages(engine, windows, first)
-        yield from _enhancements(engine, clips)
+        yield from _enhancements(engine, clips, seed)
         yield from _batch_sizes(engine, windows[:BATCH])
     finally:
         engine.close()
@@ -88,11 +89,26 @@ def _captions(windows: list[Fresh], said: list[str]) -> Iterator[str]:
     for least, most in LENGTHS:
         some = [r for r, window in zip(right, windows, strict=True) if least <= len(window.video.frames) <= most]
         yield f"caption, {least} to {most} frames: {_share(some)}"
+    for name, group in (("fps", _rate), ("frames", _form)):
+        for value in sorted({group(window) for window in windows}):
+            some = [r for r, window in zip(right, windows, strict=True) if group(window) == value]
+            yield f"caption, {value} {name}: {_share(some)}"
+
+
+def _rate(window: Fresh) -> str:
+    return str(window.rate)
+
+
+def _form(window: Fresh) -> str:
+    _, height, width, _ = window.video.frames.shape
+    return "square" if height == width else "wide" if width > height else "upright"
 
 
 def _other_captions(engine: Engine, windows: list[Fresh]) -> Iterator[str]:
     said = ask(engine, _in_turn(windows, questions.UNSEEN))
     yield from _scores(f"caption, {len(questions.UNSEEN)} prompts never trained", windows, said, caption)
+    odd = ask(engine, _in_turn(windows, questions.ODD))
+    yield from _scores(f"caption, {len(questions.ODD)} odd prompts", windows, odd, caption)
     short = list(first_two(windows[:200]))
     yield from _scores("caption, two frames", short, ask(engine, _in_turn(short, questions.OURS)), caption)
 
@@ -103,9 +119,9 @@ def _second_stages(engine: Engine, windows: list[Fresh], first: list[str]) -> It
     yield from _scores("stage 2", windows, ask(engine, _in_turn(windows, asked)), refined)
 
 
-def _enhancements(engine: Engine, count: int) -> Iterator[str]:
+def _enhancements(engine: Engine, count: int, seed: int) -> Iterator[str]:
     """Both of our instructions, on a first and on a second caption, in turn."""
-    rng = random.Random(SEED)
+    rng = random.Random(seed)
     kinds = itertools.cycle(itertools.product(questions.OUR_ENHANCING, (caption, refined)))
     scenes = [(scene_of(rng, held_out=bool(i // 4 % 2)), bool(i // 4 % 2), next(kinds)) for i in range(count)]
     said = ask(engine, [Request(sentence(scene), system=system) for scene, _, (system, sentence) in scenes])
@@ -186,9 +202,10 @@ def _told_by_transformers(model: object, processor: object, request: Request) ->
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--clips", default=560, show_default=True, help="Fresh windows.")
 @click.option("--transformers", default=120, show_default=True, help="Windows that transformers captions too.")
-def main(folder: Path, clips: int, transformers: int) -> None:
+@click.option("--seed", default=SEED, show_default=True, help="Of the clips: another one draws other clips.")
+def main(folder: Path, clips: int, transformers: int, seed: int) -> None:
     """Score a checkpoint on fresh clips, and on combinations of attributes that training never saw."""
-    for line in report(folder, clips=clips, transformers=transformers):
+    for line in report(folder, clips=clips, transformers=transformers, seed=seed):
         print(line, flush=True)
 
 

@@ -42,6 +42,8 @@ class Fresh:
     scene: Scene
     held_out: bool
     """The combination was never trained."""
+    rate: int
+    """Sampled frames per second."""
 
 
 def fresh_windows(count: int, model: ResolvedModel, *, seed: int) -> list[Fresh]:
@@ -66,7 +68,7 @@ def _fresh(rng: random.Random, model: ResolvedModel, *, held_out: bool) -> Fresh
     spec = SampleSpec(float(rate), model.factor, model.min_pixels, model.max_pixels, model.total_pixels)
     (window,) = process_clip(data, Wanted(window_size=WINDOW, cut=None, sample=spec)).windows
     assert isinstance(window.sample, Sample)
-    return Fresh(_video(window.sample), scene, held_out)
+    return Fresh(_video(window.sample), scene, held_out, rate)
 
 
 def _video(sample: Sample) -> Video:
@@ -85,4 +87,4 @@ def first_two(windows: list[Fresh]) -> Iterator[Fresh]:
             source_fps=2.0,
             content_id=f"{video.content_id} two",
         )
-        yield Fresh(short, as_seen(each.scene, 2), each.held_out)
+        yield Fresh(short, as_seen(each.scene, 2), each.held_out, 2)
