@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -62,7 +63,7 @@ class Captioning(Generating):
     generate_stage2_caption: bool = False
     """Caption a second time with the first caption in the prompt; both are kept."""
     stage2_prompt_text: str | None = None
-    """What the second prompt says before the first caption."""
+    """What the second prompt says before the first caption; default: `Please refine this caption: `."""
     json_schema: str | None = None
     """JSON schema that captions obey: inline, or a file; the answer is then also kept as JSON, in `caption_json`."""
     fp8: bool = False
@@ -228,12 +229,18 @@ def parse(values: Mapping[str, Any], *, source: str = "config") -> Config:
 def _explain(source: str, detail: Any) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"{source}: {printable(name)}: unknown parameter; known here: {', '.join(_known(detail['loc'][:-1]))}"
+        return f"{source}: {printable(name)}: unknown parameter; {_meant(detail['loc'])}"
     if detail["type"] == SECRET:
         return f"{source}: {printable(name)}: {detail['msg']}"
     said = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
     about = f"{source}: {printable(name)}" if name else source
     return f"{about}: got {printable(repr(detail['input']))[:200]}; {said}"
+
+
+def _meant(path: tuple[str | int, ...]) -> str:
+    known = _known(path[:-1])
+    close = get_close_matches(str(path[-1]), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
 
 
 def _known(path: tuple[str | int, ...]) -> list[str]:
@@ -255,8 +262,10 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read it as TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from None
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from colcap import api, manifests
 from colcap.models.tiny.synth import demo_clips
 from colcap.printing import summary_lines, table
 from colcap.steps.media import window_id
+from colcap.store import disk_error
 
 CAPTIONS = (
     "select window_id, start_s, end_s, caption, finish_reason from captions_latest join windows using (window_id)"
@@ -29,10 +30,17 @@ def run_demo(folder: Path, console: Console) -> api.Run:
     ----------
     folder : where `clips/`, `truth.parquet`, `clips.parquet`, `run/` and `gallery.html` go.
     console : where it is printed.
+
+    Raises
+    ------
+    ColcapError : as `colcap.run`; the folder cannot be written.
     """
     started = time.monotonic()
     console.print(f"[bold]1.[/] making clips in {escape(str(folder / 'clips'))}")
-    truth = make_clips(folder)
+    try:
+        truth = make_clips(folder)
+    except OSError as error:
+        raise disk_error(folder, error) from error
     console.print("[bold]2.[/] windows, previews and captions, with the embedded model on this machine's CPU")
     tiny = {"model_variant": "tiny"}
     run = api.run(folder / "clips.parquet", folder / "run", console=console, captioning=tiny, clips_per_part=4)
@@ -63,9 +71,9 @@ def _show(run: api.Run, truth: pl.DataFrame, folder: Path, console: Console) -> 
     said = run.sql(CAPTIONS).join(truth, on="window_id", how="left").sort("window_id")
     exact = (said["caption"] == said["truth"]).sum()
     console.print(f"\n[bold]3.[/] captions beside the truth: {exact} of {said.height} are word for word\n")
-    console.print(table(said.select("window_id", "start_s", "end_s", "caption", "truth")))
+    console.print(table(said.select("window_id", "start_s", "end_s", "caption", "truth"), width=console.width))
     console.print("\n[bold]4.[/] a clip that cannot be read is a row too\n")
-    console.print(table(run.sql(ERRORS)))
+    console.print(table(run.sql(ERRORS), width=console.width))
     page = run.gallery(folder / "gallery.html")
     console.print(f"\n[bold]5.[/] previews beside captions, for a browser: {escape(str(page))}")
 

@@ -91,13 +91,13 @@ FLAGS: Final = (
 SECTIONS: Final = {
     "captioning-": "Windows and captions",
     "model-dir": "Windows and captions",
+    "engines": "This machine",
     "engine": "Windows and captions",
     "api-base": "Windows and captions",
     "video-as": "Windows and captions",
     "preview-": "Previews",
     "enhance-captions-": "Enhancement",
     "media-workers": "This machine",
-    "engines": "This machine",
     "tensor-parallel-size": "This machine",
     "clip-": "This machine",
 }
@@ -179,7 +179,7 @@ def _option(flag: Flag) -> Callable[[F], F]:
         cls=_ParameterOption,
         type=click.Choice(choices) if choices else kind,
         default=None,
-        help=f"{help_text} [default: {_shown(shown)}]",
+        help=help_text if shown is None else f"{help_text} [default: {_shown(shown)}]",
     )
 
 
@@ -209,4 +209,4 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -13,13 +13,13 @@ class Limits(Section):
     """What one clip may cost before it becomes an error row."""
 
     max_bytes: Annotated[int, Field(ge=1)] = 4 << 30
-    """Size of the source, in bytes."""
+    """Largest source, in bytes."""
     max_pixels: Annotated[int, Field(ge=1)] = 8192 * 4608
-    """Width times height of a frame."""
+    """Largest frame: its width times its height."""
     max_duration_s: PositiveFloat = 6 * 3600.0
-    """Length of the clip, in seconds."""
+    """Longest clip, in seconds."""
     timeout_s: PositiveFloat = 600.0
-    """Wall time for all media work on one clip, in seconds."""
+    """Longest wall time for all media work on one clip, in seconds."""
     max_worker_bytes: Annotated[int, Field(ge=1 << 28)] = 8 << 30
     """Memory one media worker may use, in bytes."""
     http: bool = False

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Final, Literal
 
 import polars as pl
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +16,15 @@ from colcap.errors import printable
 from colcap.qa.tally import Tally, tally
 from colcap.run_folder import Run
 from colcap.runners.plan import progress_of
+
+READABLE_CHARS: Final = 16
+"""A column that has more to say gets at least so many characters, or the table is not drawn."""
+
+COLUMN_GAP: Final = 3
+"""Characters between two columns."""
+
+SMALL: Final = 0.01
+"""Numbers nearer to zero are shown with three digits that count: three decimals would hide them."""
 
 
 def print_frame(frame: pl.DataFrame, form: str, console: Console) -> None:
@@ -26,25 +37,56 @@ def print_frame(frame: pl.DataFrame, form: str, console: Console) -> None:
         case "parquet":
             frame.write_parquet(sys.stdout.buffer)
         case _:
-            console.print(table(frame))
+            console.print(table(frame, width=console.width))
 
 
-def table(frame: pl.DataFrame) -> Table:
-    """A frame as a terminal table; text from strangers is shown, never interpreted."""
+def table(frame: pl.DataFrame, *, width: int) -> Table | Group:
+    """A frame for a terminal of so many columns; text from strangers is shown, never interpreted.
+
+    Where the columns side by side would be too narrow to read, each row is a block of its own, a line a column.
+    """
+    names = [printable(name) for name in frame.columns]
+    rows = [[_cell(value) for value in row] for row in frame.iter_rows()]
+    longest = [_widest(cells) for cells in zip(*rows, strict=True)] or [0] * len(names)
+    needed = [max(cell_len(name), min(most, READABLE_CHARS)) for name, most in zip(names, longest, strict=True)]
+    if sum(needed) + COLUMN_GAP * (len(needed) - 1) > width:
+        return Group(*(_block(names, row) for row in rows))
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for name, kind in frame.schema.items():
-        shown.add_column(Text(printable(name)), justify="right" if kind.is_numeric() else "left", overflow="fold")
-    for row in frame.iter_rows():
-        shown.add_row(*(Text(_cell(value)) for value in row))
+    for name, kind, least, most in zip(names, frame.dtypes, needed, longest, strict=True):
+        justify: Literal["left", "right"] = "right" if kind.is_numeric() else "left"
+        shown.add_column(Text(name), justify=justify, overflow="fold", no_wrap=most <= least)
+    for row in rows:
+        shown.add_row(*map(Text, row))
+    return shown
+
+
+def _widest(cells: tuple[str, ...]) -> int:
+    return max(cell_len(line) for cell in cells for line in cell.split("\n"))
+
+
+def _block(names: list[str], row: list[str]) -> Table:
+    shown = Table(box=None, show_header=False, pad_edge=False)
+    shown.add_column(style="bold", no_wrap=True)
+    shown.add_column(overflow="fold")
+    for name, cell in zip(names, row, strict=True):
+        shown.add_row(Text(name), Text(cell))
+    shown.add_row()
     return shown
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        return f"<{len(value):,} bytes>"
-    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else printable(str(value))
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()  # as SQL and JSON write it
+        case bytes():
+            return f"<{len(value):,} bytes>"
+        case float() if 0 < abs(value) < SMALL:
+            return f"{value:.3g}"
+        case float():
+            return f"{value:.3f}".rstrip("0").rstrip(".")
+    return printable(str(value))
 
 
 def summary_lines(run: Run) -> tuple[list[str], int]:

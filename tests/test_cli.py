@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 import colcap
 from colcap.cli import cli
@@ -36,6 +37,15 @@ def test_every_command_and_option_says_what_it_does() -> None:
         assert command.help, name
         for param in command.params:
             assert isinstance(param, click.Argument) or param.help, f"{name} {param.name}"  # type: ignore[attr-defined]
+
+
+def test_help_lists_the_commands_in_the_order_of_their_use_and_cuts_no_sentence_short() -> None:
+    said = CliRunner().invoke(cli, ["--help"], terminal_width=80).output.partition("Commands:")[2]
+    listed = [line.split(maxsplit=1) for line in said.strip().splitlines()]
+
+    assert [name for name, _ in listed][:4] == ["demo", "manifest", "explain", "run"]
+    assert {name for name, _ in listed} == set(cli.commands)
+    assert [told for _, told in listed if told.endswith("...")] == []
 
 
 def test_help_shows_every_flag_with_its_default() -> None:
@@ -76,7 +86,11 @@ def test_fail_on_error_exits_with_1(manifest: Path, run: Path) -> None:
         (["run", "m.parquet", "out", "--captioning-algorithm", "qwen"], "Qwen/Qwen2.5-VL-7B-Instruct"),
         (["run", "m.parquet", "out", "--config", "none.toml"], "none.toml"),
         (["run", "m.parquet", "out", "--captioning-algorithm", "tiny", "--captioning-use-fp8-weights"], "fp8"),
-        (["status", "nowhere"], "is not a run folder"),
+        (["status", "nowhere"], "is not a run folder, there is no such folder"),
+        (["status", "."], "is not a run folder, it has no run.toml"),
+        (["run", "m.parquet", ".", "--no-generate-captions"], "is not empty and no run of colcap's, it has m.parquet"),
+        (["run", "twice.parquet", "out", "--no-generate-captions"], "ids must be unique"),
+        (["run", "m.parquet", "out", "--config", "typo.toml"], "unknown parameter; did you mean window_size?"),
         (["sql", "nowhere", "select 1"], "is not a run folder"),
         (["manifest", "nothing-here", "-o", "m2.parquet"], "no such file"),
         (["run", "m.parquet", "out", "--captioning-widow-size", "2"], "No such option"),
@@ -86,13 +100,17 @@ def test_what_cannot_be_done_is_refused_with_2_before_any_work(
     manifest: Path, tmp_path: Path, words: list[str], told: str
 ) -> None:
     (tmp_path / "m.parquet").write_bytes(manifest.read_bytes())
+    pl.DataFrame({"uri": ["a.mp4", "b.mp4"], "clip_id": ["x", "x"]}).write_parquet(tmp_path / "twice.parquet")
+    (tmp_path / "typo.toml").write_text("[captioning]\nwindow_sice = 3\n")
+    before = sorted(tmp_path.iterdir())
 
     result = colcap_cli(*words, cwd=tmp_path)
 
     assert result.returncode == 2, result.stderr
     assert told in result.stderr
     assert "Traceback" not in result.stderr
-    assert not list(tmp_path.rglob("part-*.parquet"))
+    left = sorted(path for path in tmp_path.iterdir() if path.name not in (".lock", "run.log", "models"))
+    assert left == before
 
 
 def test_status_and_check_read_a_run(run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import polars as pl
@@ -41,6 +42,14 @@ def test_stems_that_repeat_get_ids_that_do_not(tmp_path: Path) -> None:
 def test_a_source_that_matches_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no such file"):
         from_sources([str(tmp_path / "none*.mp4")])
+
+
+def test_a_name_that_no_table_can_hold_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"x")
+    (tmp_path / "café ok.mp4").write_bytes(b"x")
+
+    with pytest.raises(ManifestError, match=r"caf .mp4: its name is not UTF-8"):
+        from_sources([str(tmp_path)])
 
 
 def test_freezing_gives_ids_parts_absolute_paths_and_keeps_own_columns(tmp_path: Path) -> None:

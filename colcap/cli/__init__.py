@@ -14,7 +14,14 @@ from colcap.errors import ColcapError, printable
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(context_settings=CONTEXT)
+class _InOrder(click.Group):
+    """Lists its commands as a clip meets them: a manifest, a run, what is asked of it, where it goes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings=CONTEXT)
 @click.version_option(package_name="colcap")
 def cli() -> None:
     """Video clips to captions you can query: windows, previews and captions as Parquet tables.
@@ -25,12 +32,13 @@ def cli() -> None:
       colcap manifest clips/ -o clips.parquet
       colcap run clips.parquet out --captioning-algorithm qwen
       colcap sql out @captions
+
+    `colcap COMMAND --help` says more of each.
     """
 
 
-for _verbs in (explaining.VERBS, making.VERBS, asking.VERBS):
-    for _verb in _verbs:
-        cli.add_command(_verb)
+for _verb in (*making.LISTING, *explaining.VERBS, *making.VERBS, *asking.VERBS):
+    cli.add_command(_verb)
 
 
 def main() -> None:

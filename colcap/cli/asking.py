@@ -29,7 +29,10 @@ def status(run: Path | Url) -> None:
 @EXISTING_RUN
 @click.option("--verify", is_flag=True, help="Also compare the hash of every blob.")
 def check(run: Path | Url, verify: bool) -> None:
-    """Check every promise about the tables of RUN; exit 1 and a list where one does not hold."""
+    """Check every promise about the tables of RUN.
+
+    It lists those that do not hold, and exits with 1 then. What captions say is for `colcap qa`.
+    """
     from colcap.qa.check import check as find_problems
     from colcap.runners.runfile import read_run_file
     from colcap.store import readable
@@ -54,7 +57,9 @@ def check(run: Path | Url, verify: bool) -> None:
 @FORMAT
 @click.option("--blobs", is_flag=True, help="Also show the tables windows_mp4 and previews_webp.")
 def sql(run: Path | Url, query: str, params: tuple[str, ...], form: str, blobs: bool) -> None:
-    """Ask the tables of RUN. QUERY is one SELECT, or @NAME for a query that comes with colcap (@ lists them).
+    """Ask the tables of RUN by SQL.
+
+    QUERY is one SELECT, or @NAME for a query that comes with colcap (@ lists them).
 
     \b
       colcap sql out "select window_id, caption from captions_latest limit 5"
@@ -70,10 +75,12 @@ def sql(run: Path | Url, query: str, params: tuple[str, ...], form: str, blobs: 
 @click.command()
 @EXISTING_RUN
 @click.argument("words", nargs=-1, required=True)
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows at most.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), default=20, show_default=True, help="Rows at most.")
 @FORMAT
 def search(run: Path | Url, words: tuple[str, ...], limit: int, form: str) -> None:
-    """Find captions of RUN that have all the WORDS, in themselves or in their enhancement; the best first.
+    """Find captions of RUN that have all the WORDS, the best first.
+
+    A word may also be in the enhancement of a caption. Endings make no difference: `move` finds `moves`.
 
     \b
       colcap search out red circle
@@ -94,12 +101,13 @@ def search(run: Path | Url, words: tuple[str, ...], limit: int, form: str) -> No
 @click.command()
 @EXISTING_RUN
 @click.option("--where", metavar="SQL", help="Only windows for which this condition holds.")
-@click.option("--limit", type=click.IntRange(min=1), default=2000, show_default=True, help="Windows at most.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), default=2000, show_default=True, help="Windows at most.")
 @click.option("-o", "--output", type=PLACE, required=True, help="The HTML file to write.")
 def gallery(run: Path | Url, where: str | None, limit: int, output: Path | Url) -> None:
-    """Write a page of RUN to look at: previews beside captions, with search, filters and caption sets side by side.
+    """Write a page of RUN to look at: previews beside captions.
 
-    It opens from disk and needs no network. Previews of more than 8 MiB go to a folder beside it.
+    It has search, filters and caption sets side by side, opens from disk and needs no network. Previews of more than
+    8 MiB go to a folder beside it.
 
     \b
       colcap gallery out -o gallery.html
@@ -126,9 +134,9 @@ def gallery(run: Path | Url, where: str | None, limit: int, output: Path | Url) 
 @click.option("--threshold", "pairs", multiple=True, metavar="CHECK=N", help="How much a check may find.")
 @FORMAT
 def qa(run: Path | Url, strict: bool, pairs: tuple[str, ...], form: str) -> None:
-    """Check the captions of RUN: cut off, repeating, duplicates, failures, … One row a check.
+    """Check the captions of RUN: cut off, repeating, duplicates, …
 
-    Each row has the query behind it, which shows what was found.
+    One row a check. Each has the query behind it, which shows what was found.
     """
     from colcap import api
     from colcap.printing import print_frame
@@ -191,7 +199,7 @@ def export(
     clips: bool,
     root: Path | Url | None,
 ) -> None:
-    """Write the rows of RUN in another format into FOLDER, a file a part.
+    """Write the rows of RUN in another format into FOLDER.
 
     An export that was stopped goes on when the same command is given again; after a run has grown or changed, only
     the parts that changed are written anew. The same rows give the same bytes.

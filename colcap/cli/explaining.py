@@ -17,10 +17,11 @@ from colcap.objects.url import Url
 @click.command(cls=SectionedCommand)
 @click.argument("manifest", type=PLACE)
 @click.option("--config", type=click.Path(path_type=Path), help="TOML with the same parameters; flags win over it.")
-@click.option("--limit", type=click.IntRange(min=1), help="Take only the first N clips of the manifest.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Take only the first N clips of the manifest.")
 @click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
 @click.option(
     "--sample",
+    metavar="N",
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
@@ -46,10 +47,10 @@ def explain(
     form: str,
     **flags: Any,
 ) -> None:
-    """Say what `colcap run` with the same flags would make of MANIFEST, write and take. Nothing is written.
+    """Say what `colcap run` would make of MANIFEST, write and take.
 
-    Windows, frames, tokens, rows that would be shrunk or over the context, clips that cannot be read, bytes, and hours
-    estimated from a few clips that are tried on this machine.
+    Give it the flags of that run. It tells windows, frames, tokens, windows to be shrunk or over the context, clips
+    that cannot be read, bytes, and hours, which are estimated from a few clips that are tried here. It writes nothing.
     """
     from colcap import api
 

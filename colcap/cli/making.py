@@ -25,7 +25,10 @@ VERBOSE = click.option("--verbose", is_flag=True, help="Tell of every window, an
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
 def demo(folder: Path) -> None:
-    """Make clips, caption them with the embedded model, and show the result by SQL. FOLDER is `demo` by default."""
+    """Make clips, caption them with the embedded model, and look.
+
+    It takes half a minute or two, and needs no network. FOLDER is `demo` by default.
+    """
     from colcap.demo import run_demo
 
     with ctrl_c():
@@ -36,9 +39,10 @@ def demo(folder: Path) -> None:
 @click.argument("sources", nargs=-1, required=True)
 @click.option("-o", "--output", type=PLACE, required=True, help="The Parquet file to write.")
 def manifest(sources: tuple[str, ...], output: Path | Url) -> None:
-    """List clips in a Parquet manifest: files as named, folders searched for video, globs, trees of the reference.
+    """List clips in a Parquet manifest.
 
-    SOURCES and the manifest may be on an object store: s3://bucket/clips, s3://bucket/clips/*.mp4.
+    SOURCES are files, folders (searched for video), globs, and trees of the reference. They and the manifest may be on
+    an object store: s3://bucket/clips, s3://bucket/clips/*.mp4.
 
     The manifest has `clip_id` (the file's name), `uri` (its absolute path or URL) and `num_bytes`. Columns of your own,
     added with any tool, are carried along to the clips table, and `prompt_text` is the row's own prompt.
@@ -57,7 +61,7 @@ def manifest(sources: tuple[str, ...], output: Path | Url) -> None:
 @click.argument("manifest", type=PLACE)
 @EXISTING_RUN
 @click.option("--config", type=click.Path(path_type=Path), help="TOML with the same parameters; flags win over it.")
-@click.option("--limit", type=click.IntRange(min=1), help="Take only the first N clips of the manifest.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Take only the first N clips of the manifest.")
 @click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
 @click.option("--retry-errors", is_flag=True, help="Make rows again that failed in an earlier start; no others.")
 @click.option("--where", metavar="SQL", help="Only failures for which this holds: \"error_kind = 'timeout'\".")
@@ -82,9 +86,10 @@ def run(
     verbose: bool,
     **flags: Any,
 ) -> None:
-    """Make windows, previews and captions of every clip of MANIFEST, as tables in the folder RUN.
+    """Make windows, previews and captions of every clip of MANIFEST.
 
-    MANIFEST is a Parquet file, a folder of them, or a quoted glob pattern; they are read in the order of their names.
+    They are tables in the folder RUN. MANIFEST is a Parquet file, a folder of them, or a quoted glob pattern; several
+    files are read in the order of their names.
 
     A run that was stopped goes on when the same command is given again. A clip that fails is a row that says why.
 
@@ -175,7 +180,9 @@ def caption(
 def preview(
     run: Path | Url, where: str | None, dry_run: bool, root: Path | Url | None, verbose: bool, **flags: Any
 ) -> None:
-    """Make previews of RUN again, from the windows that are stored; they take the place of the old ones.
+    """Make previews of RUN again, from the windows that are stored.
+
+    They take the place of the old ones.
 
     \b
       colcap preview out --where "preview_status = 'error'"
@@ -200,7 +207,9 @@ def preview(
 @VERBOSE
 @section_flags("enhancement")
 def enhance(run: Path | Url, where: str | None, caption_set: str, dry_run: bool, verbose: bool, **flags: Any) -> None:
-    """Let a text model rewrite the captions of RUN. They are kept beside the captions, in the table `enhanced`.
+    """Let a text model rewrite the captions of RUN.
+
+    The new ones are kept beside the captions, in the table `enhanced`.
 
     What is enhanced already is left alone, unless its caption, the model or the instruction has changed, or --where
     chooses it.
@@ -223,4 +232,5 @@ def tell(chosen: Selection, done: str) -> None:
         out.print(f"{chosen.unchanged:,} more have this very caption already and would be left alone")
 
 
-VERBS: Final = (demo, manifest, run, caption, preview, enhance)
+LISTING: Final = (demo, manifest)
+VERBS: Final = (run, caption, preview, enhance)

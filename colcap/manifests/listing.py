@@ -37,7 +37,8 @@ def from_sources(sources: Iterable[str]) -> pl.DataFrame:
 
     Raises
     ------
-    ManifestError : a source matches nothing; a tree's metas cannot be read, see `curator_tree.clips_of`.
+    ManifestError : a source matches nothing; a file's name is not UTF-8; a tree's metas cannot be read, see
+        `curator_tree.clips_of`.
     ConfigError : a URL is none of a known store, or has credentials in it.
     """
     given = list(sources)
@@ -91,6 +92,9 @@ def _expand(source: str) -> dict[str, int | None]:
         found = [path for path in glob.glob(source, recursive=True) if os.path.isfile(path)]
     if not found:
         raise ManifestError(f"{printable(source)}: no such file, and no video files in or under it")
+    for path in found:
+        if not path.isascii() and path.encode(errors="replace") != os.fsencode(path):
+            raise ManifestError(f"{printable(path)}: its name is not UTF-8, which a table cannot hold: rename it")
     return {os.path.abspath(path): _size(path) for path in found}
 
 

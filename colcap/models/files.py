@@ -112,9 +112,10 @@ def _advice(model: str, revision: str | None, folder: Path, reason: str) -> str:
     at = f" --revision {revision}" if revision else ""
     free = shutil.disk_usage(next(p for p in (folder, *folder.absolute().parents) if p.exists())).free
     return (
-        f"no weights for {model}{f' at revision {revision}' if revision else ''}: {folder}: {problem(folder)}, "
-        f"and they could not be downloaded ({reason}; {free / 1e9:.0f} GB free there). "
-        f"Where there is a network: hf download {model}{at} --local-dir {folder}. "
+        f"no weights for {model}{f' at revision {revision}' if revision else ''}\n"
+        f"  in {folder}: {problem(folder)}\n"
+        f"  and they could not be downloaded: {reason} ({free / 1e9:.0f} GB free there)\n"
+        f"Where there is a network: hf download {model}{at} --local-dir {folder}\n"
         "Then copy that folder here, or give its path as the model. `tiny` needs no download."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from colcap.fingerprints import media_facts, preview_facts
 from colcap.manifests import open_manifest
 from colcap.media.workers import refuse_while_imported
 from colcap.objects import Url
+from colcap.runners.runlog import LOG_NAME
 
 RUN_FILE: Final = "run.toml"
 
@@ -40,6 +42,7 @@ def writing(run: Path) -> Iterator[None]:
         except OSError as error:
             raise store.disk_error(run, error) from error
         return
+    is_new = not run.exists()
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run / store.LOCK_NAME, timeout=0)
@@ -54,6 +57,14 @@ def writing(run: Path) -> Iterator[None]:
         raise store.disk_error(run, error) from error
     finally:
         lock.release()
+        if is_new:
+            _remove_if_unused(run)
+
+
+def _remove_if_unused(run: Path) -> None:
+    """Take away a folder that was made for a run that was then refused."""
+    if all(entry.name in (store.LOCK_NAME, LOG_NAME) for entry in run.iterdir()):
+        shutil.rmtree(run)
 
 
 def prepare(source: Path | Url, run: Path, config: Config, *, limit: int | None = None) -> Config:
@@ -70,8 +81,10 @@ def prepare(source: Path | Url, run: Path, config: Config, *, limit: int | None 
     store.recover(run)
     if (run / RUN_FILE).exists():
         return _continue(source, run, config, limit)
-    if any(run.glob("*/part-*.parquet")):
-        raise RunError(f"{run}: has tables but no {RUN_FILE}; it is no run of colcap's, or was changed by hand")
+    if foreign := _foreign(run):
+        raise RunError(
+            f"{run}: is not empty and no run of colcap's, it has {foreign} but no {RUN_FILE}; name a new folder"
+        )
     frozen, size = run / manifests.FROZEN, config.clips_per_part
     num_clips = manifests.freeze(source, frozen, clips_per_part=size, limit=limit, http=config.limits.http)
     if mirror := store.mirror_of(run):
@@ -79,6 +92,13 @@ def prepare(source: Path | Url, run: Path, config: Config, *, limit: int | None 
     identity = {"manifest": _identity(source, limit), "clips": num_clips, "clips_per_part": config.clips_per_part}
     _write_run_file(run, config, {"created": datetime.now(UTC).isoformat(timespec="seconds"), **identity})
     return config
+
+
+def _foreign(run: Path) -> str | None:
+    """A file or folder that the start of a run does not leave behind: tables would be mixed with what is not ours."""
+    own = (manifests.FROZEN, LOG_NAME)
+    found = (entry.name for entry in run.iterdir() if entry.name not in own and not entry.name.startswith("."))
+    return min(found, default=None)
 
 
 def _continue(source: Path | Url, run: Path, config: Config, limit: int | None) -> Config:
@@ -141,8 +161,12 @@ def read_run_file(run: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        lacks = f"it has no {RUN_FILE}" if run.is_dir() else "there is no such folder"
+        said = f"{run}: is not a run folder, {lacks}; `colcap run MANIFEST {run}` makes one"
+        raise RunError(store.as_given(said)) from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(store.as_given(f"{run}: is not a run folder ({RUN_FILE}: {error})")) from None
+        raise RunError(store.as_given(f"{run}: {RUN_FILE} cannot be read: {error}")) from None
 
 
 def saved_config(run: Path) -> Config:

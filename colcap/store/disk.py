@@ -34,4 +34,4 @@ def disk_error(run: Path, error: OSError) -> ColcapError:
     where = as_given(str(run))
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ColcapError(f"{where}: no room to write ({error.strerror}). Free some space, then run the same command.")
-    return ColcapError(f"{where}: cannot write: {error}. Mend that, then run the same command.")
+    return ColcapError(f"{where}: cannot write: {error.strerror or error}. Mend that, then run the same command.")
