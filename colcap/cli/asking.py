@@ -101,7 +101,9 @@ def search(run: Path | Url, words: tuple[str, ...], limit: int, form: str) -> No
 @click.command()
 @EXISTING_RUN
 @click.option("--where", metavar="SQL", help="Only windows for which this condition holds.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), default=2000, show_default=True, help="Windows at most.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=2000, show_default=True, help="Windows at most."
+)
 @click.option("-o", "--output", type=PLACE, required=True, help="The HTML file to write.")
 def gallery(run: Path | Url, where: str | None, limit: int, output: Path | Url) -> None:
     """Write a page of RUN to look at: previews beside captions.
