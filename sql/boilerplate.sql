@@ -9,13 +9,28 @@ with openings as (
     select
         caption_set,
         window_id,
-        array_to_string(list_slice(regexp_split_to_array(trim(caption), '\s+'), 1, $words), ' ') as opening,
-        count(*) over (partition by caption_set) as captions
+        regexp_replace(
+            regexp_extract(caption, '^\s*(\S+(?:\s+\S+){0,' || ($words - 1) || '})', 1), '\s+', ' ', 'g'
+        ) as opening
     from captions_latest
     where status = 'ok' and ($caption_set = '' or caption_set = $caption_set)
+),
+sizes as (
+    select caption_set, count(*) as captions from openings group by caption_set
+),
+-- Counted by hash first, since nearly every opening is its own: ten million of them have to fit into memory.
+frequent as (
+    select hash(caption_set, opening) as id from openings group by id having count(*) >= $min_windows
 )
-select caption_set, count(*) as windows, round(count(*) / any_value(captions), 3) as share, min(window_id) as example_id, opening
+select
+    caption_set,
+    count(*) as windows,
+    round(count(*) / any_value(captions), 3) as share,
+    min(window_id) as example_id,
+    opening
 from openings
+join sizes using (caption_set)
+where hash(caption_set, opening) in (select id from frequent)
 group by caption_set, opening
 having count(*) >= $min_windows and count(*) / any_value(captions) >= $min_share
 order by windows desc, caption_set, opening

@@ -3,6 +3,16 @@
 -- param caption_set = "" : only this caption set; all where empty
 -- param contains = "" : only captions with this text in them, upper and lower case alike
 -- param limit = 100 : rows at most
+with page as (
+    select window_id, caption_set, caption, finish_reason
+    from captions_latest
+    where
+        status = 'ok'
+        and ($caption_set = '' or caption_set = $caption_set)
+        and ($contains = '' or contains(lower(caption), lower($contains)))
+    order by window_id, caption_set
+    limit $limit
+)
 select
     c.window_id,
     w.clip_id,
@@ -13,13 +23,8 @@ select
     e.enhanced_caption,
     c.caption_set,
     c.finish_reason
-from captions_latest as c
+from page as c
 left join windows as w on w.window_id = c.window_id
 left join clips on clips.clip_id = w.clip_id
 left join enhanced_latest as e on e.window_id = c.window_id and e.caption_set = c.caption_set
-where
-    c.status = 'ok'
-    and ($caption_set = '' or c.caption_set = $caption_set)
-    and ($contains = '' or contains(lower(c.caption), lower($contains)))
 order by c.window_id, c.caption_set
-limit $limit

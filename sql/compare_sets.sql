@@ -9,9 +9,25 @@ with chosen as (
         case when $left = '' then min(caption_set) else $left end as left_set,
         case when $right = '' then max(caption_set) else $right end as right_set
     from captions_latest
+),
+-- The windows of the answer by hash first, then their texts: all texts do not fit into memory.
+rights as (
+    select hash(r.window_id) as id, hash(r.caption) as text
+    from chosen
+    join captions_latest as r on r.caption_set = chosen.right_set
+    where r.status = 'ok' and chosen.left_set <> chosen.right_set
+),
+page as (
+    select l.window_id
+    from chosen
+    join captions_latest as l on l.caption_set = chosen.left_set
+    join rights on rights.id = hash(l.window_id)
+    where l.status = 'ok' and not ($only_different and hash(l.caption) = rights.text)
+    order by l.window_id
+    limit $limit
 )
 select
-    l.window_id,
+    page.window_id,
     l.caption_set as left_set,
     r.caption_set as right_set,
     l.caption = r.caption as same,
@@ -20,12 +36,8 @@ select
     l.caption as left_caption,
     r.caption as right_caption
 from chosen
-join captions_latest as l on l.caption_set = chosen.left_set
-join captions_latest as r on r.caption_set = chosen.right_set and r.window_id = l.window_id
-where
-    chosen.left_set <> chosen.right_set
-    and l.status = 'ok'
-    and r.status = 'ok'
-    and not ($only_different and l.caption = r.caption)
-order by l.window_id
-limit $limit
+join page on true
+join captions_latest as l on l.caption_set = chosen.left_set and l.window_id = page.window_id
+join captions_latest as r on r.caption_set = chosen.right_set and r.window_id = page.window_id
+where l.status = 'ok' and r.status = 'ok'
+order by page.window_id

@@ -3,6 +3,20 @@
 -- threshold = 0 : rows
 -- param caption_set = "" : only this caption set; all where empty
 -- param min_growth = 1.0 : smallest length that is not suspicious, as a multiple of the caption's
+with
+-- Lengths first, and texts of what was found only: all texts do not fit into memory.
+lengths as (
+    select hash(window_id, caption_set) as id, length(caption) as chars from captions_latest where status = 'ok'
+),
+shorter as (
+    select e.window_id, e.caption_set
+    from enhanced_latest as e
+    join lengths on lengths.id = hash(e.window_id, e.caption_set)
+    where
+        e.status = 'ok'
+        and ($caption_set = '' or e.caption_set = $caption_set)
+        and length(e.enhanced_caption) < $min_growth * lengths.chars
+)
 select
     e.window_id,
     e.caption_set,
@@ -10,11 +24,8 @@ select
     e.finish_reason,
     c.caption,
     e.enhanced_caption
-from enhanced_latest as e
-join captions_latest as c on c.window_id = e.window_id and c.caption_set = e.caption_set
-where
-    e.status = 'ok'
-    and c.status = 'ok'
-    and ($caption_set = '' or e.caption_set = $caption_set)
-    and length(e.enhanced_caption) < $min_growth * length(c.caption)
+from shorter
+join enhanced_latest as e using (window_id, caption_set)
+join captions_latest as c using (window_id, caption_set)
+where length(e.enhanced_caption) < $min_growth * length(c.caption)
 order by growth, e.window_id, e.caption_set

@@ -4,14 +4,13 @@
 -- param min_chars = 4 : shortest word that is counted
 -- param limit = 30 : rows at most
 with spoken as (
-    select distinct
-        window_id, caption_set, unnest(regexp_split_to_array(lower(caption), '[^\p{L}\p{N}]+')) as word
+    select unnest(list_distinct(regexp_extract_all(lower(caption), '[\p{L}\p{N}]+'))) as word
     from captions_latest
     where status = 'ok' and ($caption_set = '' or caption_set = $caption_set)
 )
-select word, count(distinct window_id) as windows
+select word, count(*) as captions
 from spoken
 where length(word) >= $min_chars
 group by word
-order by windows desc, word
+order by captions desc, word
 limit $limit

@@ -204,7 +204,7 @@ FOUND: dict[str, tuple[str, Edit, dict[str, object], list[str], list[tuple[objec
         "tokens", another_attempt, {}, ["step", "rows", "prompt_tokens", "output_tokens", "p95_output"],
         [("captions", 5, 500, 60, 12), ("enhanced", 4, 400, 48, 12)],
     ),
-    "words": ("words", say(GOOD, GOOD, OTHER), {"limit": "2"}, ["word", "windows"], [("background", 3), ("blue", 2)]),
+    "words": ("words", say(GOOD, GOOD, OTHER), {"limit": "2"}, ["word", "captions"], [("background", 3), ("blue", 2)]),
     "clips": ("clips", nothing, {}, ["codec", "clips", "windows", "seconds"], [("h264", 3, 4, 21.5)]),
     "throughput": ("throughput", time_parts, {}, ["stage", "parts", "rows", "wall_s"], [("media", 2, 6, 3.0)]),
     "enhanced": ("enhanced", nothing, {"limit": 1}, ["window_id", "growth"], [("a:00000", 1.43)]),
