@@ -1,11 +1,11 @@
 """Every named query over a synthetic run of 10,000,000 captions: seconds, peak memory of the process, rows found.
 
-    python benchmarks/named_queries.py [CAPTIONS] [FOLDER] [QUERY…]     10,000,000 by default; FOLDER is kept and used again
+    python benchmarks/named_queries.py [CAPTIONS] [FOLDER] [QUERY…]     10,000,000 by default; FOLDER is kept
 
 The run has no video: clips of four windows, previews, captions of some 36 words, enhancements, a second caption set for
 a tenth of the windows, all with planted faults: repeated, similar, looping, short, cut off, refused, failed captions,
-neighbours that say the same, dark and frozen previews. Each query runs in a process of its own, as `colcap sql RUN @NAME`
-does, under the same limits of memory and time; `search` is not among them (benchmarks/search.py).
+neighbours that say the same, dark and frozen previews. Each query runs in a process of its own, as by `colcap sql`,
+under the same limits of memory and time.
 """
 
 from __future__ import annotations
@@ -130,8 +130,9 @@ def tables(part: int, texts: Texts, rng: np.random.Generator) -> Iterator[tuple[
     stages = pl.DataFrame({"stage": ["media", "wait_media", "caption default", "wait_engine", "write"]})
     spent = stages.with_columns(part=part, attempt=1, wall_s=2.0, cpu_s=1.5, rows=PER_PART, num_bytes=9)
     yield "timings", None, spent.select(list(TIMINGS)).cast(dict(TIMINGS))  # type: ignore[arg-type]
-    longer = pl.select(pl.when(pl.Series(rng.random(PER_PART) < 0.99)).then(caption + " " + texts.several(rng, PER_PART))
-                       .otherwise(texts.phrases.gather(rng.integers(0, PHRASES, PER_PART)))).to_series()  # fmt: skip
+    shorter = texts.phrases.gather(rng.integers(0, PHRASES, PER_PART))
+    grown = pl.when(pl.Series(rng.random(PER_PART) < 0.99)).then(caption + " " + texts.several(rng, PER_PART))
+    longer = pl.select(grown.otherwise(shorter)).to_series()
     yield "enhanced", "default", rows("enhanced", window_id=window, caption_set="default", enhanced_caption=longer,
                                       **told, finish_reason="stop", status="ok")  # fmt: skip
 

@@ -83,6 +83,32 @@ OUTSIDE = [
     "from a_python_variable",
     "from query_table('a_python_variable')",
     "from python_arrow_scan(1)",
+    "select a_python_variable.a",
+    "from query_table(['clips', '/etc/passwd'])",
+    "from query($$from read_text('/etc/passwd')$$)",
+    "select * from 'RUN/../secret.parquet'",
+    "from parquet_scan('/etc/passwd')",
+    "from read_json('/etc/passwd')",
+    "from read_csv('/dev/stdin')",
+    "from read_text('/proc/self/environ')",
+    "from read_blob('/proc/self/mem')",
+    "from glob('**')",
+    "from parquet_kv_metadata('/etc/passwd')",
+    "from read_csv_auto('http://127.0.0.1:9/')",
+    "from duckdb_extensions()",
+    "from sql_auto_complete('select')",
+    "select add_parquet_key('k', '0123456789112345')",
+]
+TOO_LARGE = [
+    "with recursive t as (select 'x' as a union all select a || a from t) select max(length(a)) from t",
+    "select string_agg(repeat('x', 1000000), '') from range(100000)",
+    "select length(repeat('x', 100000000000))",
+    "select md5(string_agg(caption, '')) from captions, range(10000000000)",
+    "select bitstring_agg(a, 0, 100000000000) from range(3) as t(a)",
+    "select list_resize([1], 100000000000)",
+    "select range(10000000000)",
+    "select regexp_matches('a', '(((a{1,1000}){1,1000}){1,1000})')",
+    f"select {'(' * 3000}1{')' * 3000}",
 ]
 NOT_ONE = ["select 1; select 2", "select 1; copy (select 1) to 'RUN/x.csv'", "", " ", "-- nothing", ";", "selec 1"]
 
@@ -160,6 +186,8 @@ def test_reading_is_allowed(run: Path, sql: str) -> None:
         "select count(*) from range(100000000000) a, range(100000) b",
         "select range from range(100000000000) where range < 0",
         "with recursive t as (select 1 as a union all select a + 1 from t) select count(*) from t",
+        "select sleep_ms(100000)",
+        "select count(*) from repeat('x'::varchar, 100000000000)",
     ],
 )
 def test_a_query_that_runs_forever_is_stopped(run: Path, sql: str) -> None:
@@ -186,6 +214,20 @@ def test_a_query_that_needs_too_much_memory_fails_and_spills_nothing(run: Path, 
         ask(connection, "select range from range(100000000) order by hash(range)")
 
     assert state(run) == before
+
+
+@pytest.mark.parametrize("sql", TOO_LARGE, ids=lambda sql: sql[:30])
+def test_a_value_that_grows_without_end_fails(run: Path, sql: str) -> None:
+    with connect(run, memory_limit="200MB") as connection:
+        with pytest.raises(QueryError):
+            ask(connection, sql, timeout_s=10)
+
+        assert ask(connection, "select 1").item() == 1
+
+
+def test_there_are_no_secrets_to_tell(run: Path) -> None:
+    assert ask(run, "from duckdb_secrets()").height == 0
+    assert ask(run, "select current_setting('allowed_directories')").item().to_list() == [f"{run.resolve()}/"]
 
 
 def test_a_result_that_is_too_large_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
