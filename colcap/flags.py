@@ -24,6 +24,8 @@ class Flag:
     """Dotted name of the parameter it sets."""
     inverted: bool = False
     """The flag says yes where the parameter says no."""
+    also: str | None = None
+    """The reference's other spelling of it."""
 
     @property
     def variable(self) -> str:
@@ -70,7 +72,7 @@ FLAGS: Final = (
     Flag("enhance-captions-api-base", "enhancement.server.api_base"),
     Flag("enhance-captions-algorithm", "enhancement.model_variant"),
     Flag("enhance-captions-model-dir", "enhancement.model_dir"),
-    Flag("enhance-captions-prompt-variant", "enhancement.prompt_variant"),
+    Flag("enhance-captions-prompt-variant", "enhancement.prompt_variant", also="enhance-captioning-prompt-variant"),
     Flag("enhance-captions-prompt-text", "enhancement.prompt_text"),
     Flag("enhance-captions-batch-size", "enhancement.model_batch_size"),
     Flag("enhance-captions-max-output-tokens", "enhancement.max_output_tokens"),
@@ -124,7 +126,7 @@ class _ParameterOption(click.Option):
 
 
 def _section(param: click.Parameter) -> str:
-    name = param.opts[0].removeprefix("--")
+    name = param.opts[-1].removeprefix("--")
     return next((heading for prefix, heading in SECTIONS.items() if name.startswith(prefix)), OTHER_SECTION)
 
 
@@ -174,6 +176,7 @@ def _option(flag: Flag) -> Callable[[F], F]:
     names = f"--{flag.name}/--no-{flag.name}" if kind is bool else f"--{flag.name}"
     choices = get_args(kind) if get_origin(kind) is Literal else None
     return click.option(
+        *([f"--{flag.also}"] if flag.also else ()),
         names,
         flag.variable,
         cls=_ParameterOption,

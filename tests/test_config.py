@@ -11,41 +11,6 @@ from colcap.errors import ConfigError
 from colcap.fingerprints import fingerprint
 from colcap.flags import FLAGS, parameters
 
-REFERENCE_DEFAULTS = {
-    "captioning": {
-        "model_variant": "qwen",
-        "model_dir": "models/qwen",
-        "prompt_variant": "default",
-        "prompt_text": None,
-        "sampling_fps": 2.0,
-        "window_size": 256,
-        "remainder_threshold": 128,
-        "caption_batch_size": 16,
-        "fp8": False,
-        "model_does_preprocess": False,
-        "max_output_tokens": 512,
-        "disable_mmcache": False,
-        "generate_stage2_caption": False,
-        "stage2_prompt_text": None,
-        "verbose": False,
-    },
-    "preview": {
-        "target_fps": 1.0,
-        "target_height": 240,
-        "compression_level": 6,
-        "quality": 50,
-        "num_cpus_per_worker": 4.0,
-        "verbose": False,
-    },
-}
-
-
-@pytest.mark.parametrize("section", REFERENCE_DEFAULTS)
-def test_names_and_defaults_are_the_references(section: str) -> None:
-    result = getattr(Config(), section).model_dump()
-
-    assert {name: result[name] for name in REFERENCE_DEFAULTS[section]} == REFERENCE_DEFAULTS[section]
-
 
 @pytest.mark.parametrize(
     ("given", "told"),
