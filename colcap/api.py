@@ -79,6 +79,8 @@ def run(
     )
     if ray_address is not None and runner != "ray":
         raise ConfigError("ray_address: is for runner='ray' (--runner ray)")
+    if runner == "ray" and isinstance(place(run), Url):
+        raise ConfigError("run: on Ray the run folder must be on storage that all machines mount; it cannot be a URL")
     if where is not None and not retry_errors:
         raise ConfigError("where: says which failures to retry, so it needs retry_errors (--retry-errors)")
     retry = (where or "true") if retry_errors else None

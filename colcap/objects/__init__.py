@@ -5,6 +5,7 @@ Nothing here knows of tables or runs. The library behind it, obstore, is importe
 
 from colcap.objects.client import (
     NEW,
+    SINGLE_PUT_BYTES,
     Changed,
     Meta,
     copy,
@@ -25,6 +26,7 @@ from colcap.objects.url import HTTP_SCHEMES, Place, Url, is_url, place
 __all__ = [
     "HTTP_SCHEMES",
     "NEW",
+    "SINGLE_PUT_BYTES",
     "Changed",
     "Meta",
     "Place",

@@ -7,6 +7,7 @@ them as an argument, keeps or prints them.
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -109,7 +110,7 @@ def read_bounded(url: Url, max_bytes: int) -> bytes | None:
     """An object's bytes; None where they are more than `max_bytes`, of which then no more are read."""
     import obstore
 
-    pieces, total = [], 0
+    held, total = io.BytesIO(), 0
     with _told(url):
         answer = obstore.get(_store(url), url.key)
         if answer.meta["size"] > max_bytes:
@@ -118,8 +119,8 @@ def read_bounded(url: Url, max_bytes: int) -> bytes | None:
             total += len(piece)
             if total > max_bytes:  # it says one size and sends another
                 return None
-            pieces.append(bytes(piece))
-    return b"".join(pieces)
+            held.write(piece)
+    return held.getvalue()  # not a copy
 
 
 def read_tail(url: Url, size: int) -> bytes:

@@ -52,8 +52,6 @@ def make_on_ray(plan: Plan, given: Given, address: str | None) -> None:
     """
     if not plan.todo:
         return
-    if store.mirror_of(plan.run):
-        raise ConfigError("run: on Ray the run folder must be on storage that all machines mount; it cannot be a URL")
     if given.engine is not None:
         raise ConfigError("engine: a running engine cannot go to other machines; leave it out, or use runner='local'")
     log.info("plan", extra={"fields": {"parts": plan.num_parts, "to_do": len(plan.todo), "clips": plan.num_clips}})

@@ -17,8 +17,14 @@ class Known:
         self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=60)
         self._file.execute("PRAGMA synchronous = off")  # a lost note costs a download
         self._file.execute("CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY, etag TEXT, whole INT)")
-        rows = self._file.execute("SELECT name, etag, whole FROM objects")
-        self._rows: dict[str, tuple[str, bool]] = {name: (etag, bool(whole)) for name, etag, whole in rows}
+        self._rows: dict[str, tuple[str, bool]] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Take over what other processes have noted."""
+        with self._lock:
+            rows = self._file.execute("SELECT name, etag, whole FROM objects")
+            self._rows = {name: (etag, bool(whole)) for name, etag, whole in rows}
 
     def etag(self, name: str) -> str | None:
         """The etag of the copy; None where there is none."""

@@ -9,6 +9,7 @@ is compared with another machine's.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -19,6 +20,8 @@ from typing import Any, Final
 from colcap import objects
 from colcap.errors import RunError
 from colcap.objects import NEW, Changed, Url
+
+log = logging.getLogger(__name__)
 
 LEASE_S: Final = 30.0
 """A writer that has not renewed its lease for so long may be taken for dead."""
@@ -86,6 +89,8 @@ class Lease:
 
     def _wait_for(self, etag: str, said: dict[str, Any]) -> None:
         """Return when the owner has been silent for as long as makes it dead."""
+        who = f"process {said.get('pid', '?')} on {said.get('host', '?')}"
+        log.warning("%s: looking for up to %g s whether its writer (%s) is alive", self._url.parent, self._lease_s, who)
         deadline = _now() + self._lease_s
         while _now() < deadline:
             time.sleep(min(1.0, self._lease_s / 10))

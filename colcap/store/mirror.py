@@ -43,6 +43,9 @@ UPLOADS_AT_ONCE: Final = 4
 FRESH_S: Final = 1.0
 """A reader that has looked within the last second does not look again."""
 
+ABANDONED_S: Final = 24 * 3600.0
+"""A file that is fetched for longer than this, in seconds, is not any more."""
+
 LOG_EVERY_S: Final = 30.0
 """How often a run's log is uploaded while it is written, in seconds."""
 
@@ -63,11 +66,17 @@ class Mirror:
     """
 
     def __init__(self, url: Url, home: Path, lease: Lease | None = None) -> None:
-        self.url, self.folder, self.lease = url, home / (url.key.rpartition("/")[2] or "run"), lease
+        self.url, self.folder, self.lease = url, home / "run" / (url.key.rpartition("/")[2][-100:] or url.bucket), lease
+        self._incoming = home / "incoming"
         self._known = Known(home / "objects.sqlite")
         self._looked = self._logged = 0.0
         self._log_lock = threading.Lock()
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._incoming.mkdir(exist_ok=True)
+
+    def look_again(self) -> None:
+        """Look at the next `sync`, however soon that is."""
+        self._looked = 0.0
 
     # ---- from there to here
 
@@ -84,6 +93,8 @@ class Mirror:
         """
         if trust and self.lease is None and time.monotonic() - self._looked < FRESH_S:
             return
+        self._known.reload()
+        self._sweep()
         there = {name: meta for meta in objects.list_under(self.url) if (name := self._name(meta.url))}
         for name in self._here() - there.keys():
             (self.folder / name).unlink(missing_ok=True)
@@ -91,6 +102,13 @@ class Mirror:
         stale = [name for name, meta in there.items() if not (trust and self._is_here(name, meta))]
         _together(REQUESTS_AT_ONCE, lambda name: self._fetch(name, there[name]), stale)
         self._looked = time.monotonic()
+
+    def _sweep(self) -> None:
+        """What processes that were killed had begun to fetch."""
+        for path in self._incoming.iterdir():
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > ABANDONED_S:
+                    path.unlink()
 
     def _name(self, url: Url) -> str | None:
         """An object's place in the run folder; None where a run has none of that name."""
@@ -113,7 +131,7 @@ class Mirror:
     def _fetch(self, name: str, meta: Meta) -> None:
         final = self.folder / name
         final.parent.mkdir(parents=True, exist_ok=True)
-        temp = final.with_name(f".{final.name}.{own_suffix()}.tmp")
+        temp = self._incoming / own_suffix()
         try:
             if _is_blob(name):
                 write_stub(temp, meta.size, read_footer_bytes(partial(objects.read_tail, meta.url), meta.size))
@@ -141,7 +159,7 @@ class Mirror:
         _together(UPLOADS_AT_ONCE, self._fetch_blob, stubs)
 
     def _fetch_blob(self, name: str) -> None:
-        temp = self.folder / f"{name}.{own_suffix()}.tmp"
+        temp = self._incoming / own_suffix()
         try:
             with temp.open("wb") as file:
                 file.writelines(objects.pieces(self.url / name))
@@ -224,7 +242,8 @@ class Mirror:
     def share(self, path: Path) -> None:
         """Upload a file of the run that was just made here."""
         name = self._named(path)
-        self._known.note(name, self._put_last(path, name))
+        large = path.stat().st_size > objects.SINGLE_PUT_BYTES  # clips inside the manifest; that has no condition then
+        self._known.note(name, objects.put(self.url / name, path) if large else self._put_last(path, name))
 
     def remove(self, path: Path) -> None:
         """Remove a part, there and here."""

@@ -13,12 +13,14 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from colcap import objects
-from colcap.errors import ColcapError, RunError
+from colcap.errors import ColcapError, ConfigError, RunError
 from colcap.objects import Place, Url, place
 from colcap.store import lease as leases
 from colcap.store.lease import Lease
 from colcap.store.mirror import Mirror
 from colcap.store.names import LOCK_NAME
+
+RUN_SCHEMES: Final = ("s3", "az")
 
 _OWNER: Final = "owner"
 
@@ -69,11 +71,13 @@ def readable(run: Place, *, trust: bool = True) -> Path:
     where = place(run)
     if isinstance(where, Path):
         return where
-    objects.require_library(where)
+    _require_store(where)
     try:
         home = _home(where, "read")
-        mirror = _readers.setdefault(where, Mirror(where, home)) if where not in _readers else _readers[where]
         with FileLock(home / LOCK_NAME):
+            if where not in _readers:
+                _readers[where] = Mirror(where, home)
+            mirror = _readers[where]
             mirror.sync(trust=trust)
     except OSError as error:
         raise RunError(f"{where}: cannot be read: {error}") from None
@@ -93,7 +97,7 @@ def writable(run: Place) -> Iterator[Path]:
     if isinstance(where, Path):
         yield where
         return
-    objects.require_library(where)
+    _require_store(where)
     try:
         home = _home(where, "write")
         with FileLock(home / LOCK_NAME, timeout=0), _leased(where, home) as mirror:
@@ -106,10 +110,25 @@ def writable(run: Place) -> Iterator[Path]:
                 with suppress(OSError):  # whatever stopped the run is told instead
                     mirror.share_logs()
                 del _mirrors[mirror.folder]
+                if where in _readers:
+                    _readers[where].look_again()
     except Timeout:
         raise RunError(f"{where}: another colcap process is writing this run; wait for it, or stop it first") from None
     except OSError as error:
         raise RunError(f"{where}: cannot be written: {error}") from None
+
+
+def _require_store(where: Url) -> None:
+    """Refuse a URL that a run cannot be at.
+
+    Raises
+    ------
+    ConfigError : says where it can be.
+    """
+    if where.scheme not in RUN_SCHEMES:
+        told = ", ".join(f"{scheme}://" for scheme in RUN_SCHEMES)
+        raise ConfigError(f"{where}: a run can be in a folder or on {told}: it needs conditional writes by etag")
+    objects.require_library(where)
 
 
 @contextmanager

@@ -158,6 +158,7 @@ def wait_for(s3: S3, prefix: str, process: subprocess.Popen[bytes]) -> None:
 
 def test_killed_at_any_moment_it_goes_on(s3: S3, manifest: str, local: colcap.Run) -> None:
     url, kept = f"{s3.url}/runs/killed", {}
+    s3.faults(seed=7, rate=0.05, slow_s=0.01)
     for part in range(3):
         process = start(manifest, url, "--no-generate-captions")
         wait_for(s3, f"runs/killed/windows_mp4/part-{part:06d}", process)
@@ -167,6 +168,7 @@ def test_killed_at_any_moment_it_goes_on(s3: S3, manifest: str, local: colcap.Ru
 
     run = colcap.run(manifest, url, generate_captions=False, clips_per_part=1)
 
+    s3.faults()
     assert len(kept) >= 2
     assert {name: s3.get(name) for name in kept} == kept
     assert rows(run) == rows(local)
@@ -260,6 +262,10 @@ def test_no_secret_is_anywhere(s3: S3, run: colcap.Run, tmp_path: Path) -> None:
 def test_what_is_no_run_and_what_cannot_be_reached_is_told(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match=f"{s3.url}/nothing: is not a run folder"):
         colcap.open(f"{s3.url}/nothing")
+    with pytest.raises(ConfigError, match="a run can be in a folder or on s3://, az://"):
+        colcap.open("gs://bucket/run")
+    with pytest.raises(ConfigError, match="cannot be a URL"):
+        colcap.run(f"{s3.url}/m.parquet", f"{s3.url}/runs/ray", runner="ray")
     with pytest.raises(RunError, match="other-bucket"):
         colcap.run(f"{s3.url}/m.parquet", "s3://other-bucket/run", generate_captions=False)
 
