@@ -16,6 +16,7 @@ from colcap.errors import printable
 from colcap.qa.tally import Tally, tally
 from colcap.run_folder import Run
 from colcap.runners.plan import progress_of
+from colcap.store import given
 
 READABLE_CHARS: Final = 16
 """A column that has more to say gets at least so many characters, or the table is not drawn."""
@@ -91,9 +92,10 @@ def _cell(value: object) -> str:
 
 def summary_lines(run: Run) -> tuple[list[str], int]:
     """What a run holds, in lines for a person, and how many of its rows ended in an error."""
-    parts_done, parts = progress_of(run.path)
-    lines, notes, failed = [f"{run.path}: {parts_done} of {parts} parts"], [], 0
-    for said in tally(run.path):
+    folder = run.path
+    parts_done, parts = progress_of(folder)
+    lines, notes, failed = [f"{given(folder)}: {parts_done} of {parts} parts"], [], 0
+    for said in tally(folder):
         if said.rows or said.damaged:
             by_status = [(f"{said.of(status)} {status}") for status in ("ok", "skipped", "error") if said.of(status)]
             lines.append(f"  {said.table:<9} {said.rows:>8}   {', '.join(by_status)}")

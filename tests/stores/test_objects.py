@@ -10,13 +10,13 @@ from colcap.objects import NEW, Changed, Url
 
 
 def test_conditional_writes_hold_though_answers_are_lost(s3: S3) -> None:
-    s3.faults(seed=2, rate=0.4, only="500 after")
-    urls = [Url.parse(f"{s3.url}/one/{i}") for i in range(20)]
+    s3.faults(seed=2, rate=0.3, only="500 after")
+    urls = [Url.parse(f"{s3.url}/one/{i}") for i in range(10)]
 
     etags = [objects.put(url, b"first", only_if=NEW) for url in urls]
     again = [objects.put(url, b"second", only_if=etag) for url, etag in zip(urls, etags, strict=True)]
 
-    assert s3.seen()["500 after"] > 5
+    assert s3.seen()["500 after"] > 2
     for url, etag in zip(urls, etags, strict=True):
         for condition in (NEW, etag):
             with pytest.raises(Changed):
@@ -27,7 +27,7 @@ def test_conditional_writes_hold_though_answers_are_lost(s3: S3) -> None:
 @pytest.mark.parametrize("size", [0, 1, 9_000_000])
 def test_what_is_read_is_what_was_written_whatever_breaks_off(s3: S3, size: int) -> None:
     data, url = bytes(range(256)) * (size // 256) + b"x" * (size % 256), Url.parse(f"{s3.url}/sizes/{size}")
-    s3.faults(seed=size + 1, rate=0.3)
+    s3.faults(seed=size + 1, rate=0.2)
 
     objects.put(url, data)
 

@@ -104,7 +104,8 @@ def test_every_verb_reads_it_from_there(s3: S3, run: colcap.Run, tmp_path: Path)
     url = f"{s3.url}/runs/one"
 
     assert ask("sql", url, "select count(*) as n from windows", "--format", "csv").split() == ["n", "4"]
-    assert "parts 4/4" in ask("status", url).lower() or "4 of 4" in ask("status", url)
+    assert f"{url}: 4 of 4 parts" in ask("status", url)
+    assert "truncated" in ask("qa", url)
     assert f"{url}: every check passed" in ask("check", url, "--verify")
     assert "4 of 4 windows" in ask("gallery", url, "-o", str(tmp_path / "g.html"), "--where", "window_id is not null")
     assert (tmp_path / "g.html").read_text().count("data:image/webp") == 4
@@ -235,6 +236,7 @@ def test_failed_rows_are_made_again_in_their_parts(s3: S3, manifest: str, clips_
     buffer = io.BytesIO()
     listed.with_columns(uri=pl.col("uri").str.replace("broken", "mended")).write_parquet(buffer)
     s3.put("retried.parquet", buffer.getvalue())
+    s3.faults(seed=3, rate=0.1)
     s3.put("clips/mended.mp4", bad)
     first = colcap.run(f"{s3.url}/retried.parquet", url, generate_captions=False, clips_per_part=4)
     windows = first.windows.collect()
@@ -242,6 +244,7 @@ def test_failed_rows_are_made_again_in_their_parts(s3: S3, manifest: str, clips_
 
     again = colcap.run(f"{s3.url}/retried.parquet", url, retry_errors=True)
 
+    s3.faults()
     s3.client.delete_object(Bucket=s3.bucket, Key="clips/mended.mp4")
     assert again.clips.collect()["status"].to_list() == ["ok"] * 4
     assert_frame_equal(again.windows.filter(pl.col("clip_id") != "broken").collect(), windows)
