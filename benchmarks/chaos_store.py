@@ -2,9 +2,9 @@
 
     python benchmarks/chaos_store.py [--kills N] [--seed S] [--clips N] [--rate R]
 
-Windows and previews. Each start is killed (SIGKILL of the process group) after a time that is drawn by seed; one request
-in 1/R fails, before or after it was done, or its answer is cut. Parts that were committed must stay as they are, and in the end
-every row must be there once, as in an undisturbed run on this disk, with no object that does not belong there.
+Windows and previews. Each start is killed (SIGKILL of the process group) after a time that is drawn by seed. A share R
+of the requests fails, before or after they were done, or their answers are cut. Parts that were committed must stay as
+they are, and in the end every row must be there once, as in an undisturbed run on this disk, and no other object.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ union all select window_id, sha256(webp) from previews_webp
 def rows(run: colcap.Run) -> dict[str, list[tuple[object, ...]]]:
     """Every row, and the hashes of all bytes."""
     frames = {name: run.table(name).collect().drop("uri", strict=False) for name in ("clips", "windows", "previews")}
-    return {
-        name: sorted(frame.rows(), key=repr) for name, frame in {**frames, "b": run.sql(HASHED, blobs=True)}.items()
-    }
+    frames["bytes"] = run.sql(HASHED, blobs=True)
+    return {name: sorted(frame.rows(), key=repr) for name, frame in frames.items()}
 
 
 def committed(url: Url) -> dict[str, str]:
