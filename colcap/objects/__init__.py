@@ -6,7 +6,6 @@ Nothing here knows of tables or runs. The library behind it, obstore, is importe
 from colcap.objects.client import (
     NEW,
     SINGLE_PUT_BYTES,
-    Changed,
     Meta,
     copy,
     delete,
@@ -19,8 +18,8 @@ from colcap.objects.client import (
     read_bounded,
     read_tail,
     read_with_etag,
-    require_library,
 )
+from colcap.objects.connection import Changed, require_library
 from colcap.objects.url import HTTP_SCHEMES, Place, Url, is_url, place
 
 __all__ = [

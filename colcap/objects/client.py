@@ -1,55 +1,26 @@
-"""The requests made of an object store, with retries; what fails is an OSError, as with files.
-
-Credentials, region and endpoint come from the environment that each store's own tools use (AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL, the machine's role, …). Nothing here takes
-them as an argument, keeps or prints them.
-"""
+"""The requests made of an object store, with retries; what fails is an OSError, as with files."""
 
 from __future__ import annotations
 
 import io
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import lru_cache
+from functools import partial
 from mimetypes import guess_type
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal
 
-from colcap.errors import ConfigError, printable
+from colcap.objects.connection import Changed, again, store, told
 from colcap.objects.url import Url
-from colcap.secrets import without_secrets
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
-
-T = TypeVar("T")
 
 NEW: Final = "new"
 """For `put`: only if there is no such object."""
 
-TIMEOUT: Final = "60s"
-"""Of one request; an answer that breaks off is asked for again from where it broke."""
-
 SINGLE_PUT_BYTES: Final = 64 << 20
 """Larger objects go up in pieces, several at once, and appear when the last one is there."""
 
-_RETRIES: Final = {
-    "max_retries": 8,
-    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=10), "base": 2},
-    "retry_timeout": timedelta(seconds=120),
-}
-_TRIES: Final = 5
-"""Of what the library doesn't repeat by itself: a conditional write whose answer was lost."""
-
 _CHUNK: Final = 8 << 20
-
-
-class Changed(OSError):
-    """A conditional write was refused: the object is there already, or is not the one that it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +44,7 @@ def head(url: Url) -> Meta | None:
     import obstore
 
     try:
-        with _told(url):
-            return _meta(url, obstore.head(_store(url), url.key))
+        return again(url, lambda: _meta(url, obstore.head(store(url), url.key)))
     except FileNotFoundError:
         return None
 
@@ -86,58 +56,61 @@ def read(url: Url) -> bytes:
     ------
     OSError : FileNotFoundError where there is none, PermissionError, or it cannot be read.
     """
-    return b"".join(pieces(url))
+    return again(url, lambda: b"".join(pieces(url)))
 
 
 def pieces(url: Url) -> Iterator[bytes]:
     """An object's bytes, some megabytes at a time."""
     import obstore
 
-    with _told(url):
-        yield from (bytes(piece) for piece in obstore.get(_store(url), url.key).stream(min_chunk_size=_CHUNK))
+    with told(url):
+        yield from (bytes(piece) for piece in obstore.get(store(url), url.key).stream(min_chunk_size=_CHUNK))
 
 
 def read_with_etag(url: Url) -> tuple[bytes, str]:
     """An object's bytes, and their etag."""
     import obstore
 
-    with _told(url):
-        answer = obstore.get(_store(url), url.key)
+    def ask() -> tuple[bytes, str]:
+        answer = obstore.get(store(url), url.key)
         return bytes(answer.bytes()), answer.meta["e_tag"] or ""
+
+    return again(url, ask)
 
 
 def read_bounded(url: Url, max_bytes: int) -> bytes | None:
     """An object's bytes; None where they are more than `max_bytes`, of which then no more are read."""
     import obstore
 
-    held, total = io.BytesIO(), 0
-    with _told(url):
-        answer = obstore.get(_store(url), url.key)
+    def ask() -> bytes | None:
+        answer = obstore.get(store(url), url.key)
         if answer.meta["size"] > max_bytes:
             return None
+        held = io.BytesIO()
         for piece in answer.stream(min_chunk_size=_CHUNK):
-            total += len(piece)
-            if total > max_bytes:  # it says one size and sends another
-                return None
             held.write(piece)
-    return held.getvalue()  # not a copy
+            if held.tell() > max_bytes:  # it says one size and sends another
+                return None
+        return held.getvalue()  # not a copy
+
+    return again(url, ask)
 
 
 def read_tail(url: Url, size: int) -> bytes:
     """The last bytes of an object, all of it where it is shorter."""
     import obstore
 
-    with _told(url):
-        return bytes(obstore.get(_store(url), url.key, options={"range": {"suffix": size}}).bytes())
+    options = {"range": {"suffix": size}}
+    return again(url, lambda: bytes(obstore.get(store(url), url.key, options=options).bytes()))
 
 
-def list_under(url: Url) -> Iterator[Meta]:
+def list_under(url: Url) -> list[Meta]:
     """All objects under a prefix, in any order."""
     import obstore
 
-    with _told(url):
-        for batch in obstore.list(_store(url), f"{url.key}/" if url.key else None):
-            yield from (_meta(Url(url.scheme, url.bucket, each["path"]), each) for each in batch)
+    prefix = f"{url.key}/" if url.key else None
+    found = again(url, lambda: [each for batch in obstore.list(store(url), prefix) for each in batch])
+    return [_meta(Url(url.scheme, url.bucket, each["path"]), each) for each in found]
 
 
 def put(url: Url, data: bytes | Path, *, only_if: str | None = None) -> str:
@@ -162,7 +135,7 @@ def put(url: Url, data: bytes | Path, *, only_if: str | None = None) -> str:
         return _put(url, data, "overwrite")
     mode = "create" if only_if == NEW else {"e_tag": only_if}
     try:
-        return _again(lambda: _put(url, data, mode))
+        return _put(url, data, mode)
     except Changed:
         # an answer may have been lost, and this be our own bytes, written the first time
         there = head(url)
@@ -176,32 +149,17 @@ def _put(url: Url, data: bytes | Path, mode: Any) -> str:
 
     size = len(data) if isinstance(data, bytes) else data.stat().st_size
     pieces = size > SINGLE_PUT_BYTES and mode == "overwrite"
-    with _told(url):
-        kind = {"Content-Type": guess_type(url.key)[0] or "application/octet-stream"}
-        store = _store(url)
-        done = obstore.put(store, url.key, data, attributes=kind, mode=mode, use_multipart=pieces, chunk_size=_CHUNK)
-        return done["e_tag"] or ""
-
-
-def _again(ask: Callable[[], T]) -> T:
-    for attempt in range(_TRIES):
-        try:
-            return ask()
-        except (Changed, FileNotFoundError, PermissionError):
-            raise
-        except OSError:
-            if attempt + 1 == _TRIES:
-                raise
-            time.sleep(0.2 * 2**attempt)
-    raise AssertionError
+    kind = {"Content-Type": guess_type(url.key)[0] or "application/octet-stream"}
+    options = {"attributes": kind, "mode": mode, "use_multipart": pieces, "chunk_size": _CHUNK}
+    done = again(url, lambda: obstore.put(store(url), url.key, data, **options))
+    return done["e_tag"] or ""
 
 
 def copy(source: Url, target: Url) -> None:
     """Copy an object within its bucket, in the store itself."""
     import obstore
 
-    with _told(source):
-        obstore.copy(_store(source), source.key, target.key)
+    again(source, lambda: obstore.copy(store(source), source.key, target.key))
 
 
 def delete(urls: Iterable[Url]) -> None:
@@ -209,48 +167,59 @@ def delete(urls: Iterable[Url]) -> None:
     import obstore
 
     for url in urls:
-        try:
-            with _told(url):
-                obstore.delete(_store(url), url.key)
-        except FileNotFoundError:
-            continue
+        with suppress(FileNotFoundError):
+            again(url, partial(obstore.delete, store(url), url.key))
 
 
 def open_input(url: Url, *, size: int | None = None) -> Any:
-    """A readable, seekable file over an object, for pyarrow.
+    """A readable, seekable file over an object, for pyarrow, which asks for footers and column chunks as a whole.
 
     Parameters
     ----------
     url : which object.
     size : its size in bytes where it is known, which saves a request.
+
+    Raises
+    ------
+    OSError : there is none, or it cannot be asked.
     """
-    import obstore
     import pyarrow as pa
 
-    with _told(url):
-        return pa.PythonFile(_Input(url, obstore.open_reader(_store(url), url.key, buffer_size=1 << 20, size=size)))
+    if size is None:
+        there = head(url)
+        if there is None:
+            raise FileNotFoundError(f"{url}: no such object")
+        size = there.size
+    return pa.PythonFile(_Input(url, size))
 
 
 class _Input:
-    """What pyarrow asks of a file, and its failures in our words."""
+    """What pyarrow asks of a file; every read is a request."""
 
     closed = False
 
-    def __init__(self, url: Url, reader: Any) -> None:
-        self._url, self._reader = url, reader
+    def __init__(self, url: Url, size: int) -> None:
+        self._url, self._size, self._place = url, size, 0
 
     def read(self, size: int = -1) -> bytes:
-        with _told(self._url):
-            return bytes(self._reader.read() if size is None or size < 0 else self._reader.read(size))
+        import obstore
+
+        end = self._size if size is None or size < 0 else min(self._size, self._place + size)
+        start, self._place = self._place, max(self._place, end)
+        if start >= end:
+            return b""
+        url = self._url
+        return again(url, lambda: bytes(obstore.get_range(store(url), url.key, start=start, end=end)))
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._reader.seek(offset, whence))
+        self._place = offset + (0, self._place, self._size)[whence]
+        return self._place
 
     def tell(self) -> int:
-        return int(self._reader.tell())
+        return self._place
 
     def size(self) -> int:
-        return int(self._reader.size)
+        return self._size
 
     def readable(self) -> Literal[True]:
         return True
@@ -270,65 +239,3 @@ class _Input:
 
 def _meta(url: Url, said: Any) -> Meta:
     return Meta(url, int(said["size"]), said["e_tag"] or "")
-
-
-def _store(url: Url) -> ObjectStore:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    return _connected(url.scheme, url.bucket, endpoint if url.scheme == "s3" else "")
-
-
-@lru_cache(maxsize=32)
-def _connected(scheme: str, bucket: str, endpoint: str) -> ObjectStore:
-    from obstore.store import from_url
-
-    plain = scheme == "http" or endpoint.lower().startswith("http://")
-    options = {"allow_http": plain, "timeout": TIMEOUT, "connect_timeout": "10s"}
-    named = {"endpoint": endpoint} if endpoint else {}
-    where = f"{scheme}://{bucket}"
-    made = from_url(where, client_options=options, retry_config=_RETRIES, **named, **_profile(scheme))
-    return cast("ObjectStore", made)
-
-
-def _profile(scheme: str) -> dict[str, Any]:
-    """Credentials of the profile that AWS_PROFILE names, which is for boto3 to read; keys in the environment win."""
-    if scheme != "s3" or "AWS_PROFILE" not in os.environ or "AWS_ACCESS_KEY_ID" in os.environ:
-        return {}
-    try:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        raise ConfigError("AWS_PROFILE: profiles need boto3, which is not installed: pip install boto3") from None
-    return {"credential_provider": Boto3CredentialProvider()}
-
-
-def require_library(url: Url) -> None:
-    """Refuse a URL where the library that reads it is not installed.
-
-    Raises
-    ------
-    ConfigError : says how to install it.
-    """
-    try:
-        import obstore  # noqa: F401
-    except ImportError:
-        raise ConfigError(f"{url}: needs obstore, which is not installed: pip install 'colcap[s3]'") from None
-
-
-@contextmanager
-def _told(url: Url) -> Iterator[None]:
-    """The library's failures as OSErrors that name the object, in one line, without its debug output."""
-    from obstore import exceptions as failures
-
-    try:
-        yield
-    except (failures.AlreadyExistsError, failures.PreconditionError):
-        raise Changed(f"{url}: was written by somebody else") from None
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{url}: no such object") from None
-    except (failures.PermissionDeniedError, failures.UnauthenticatedError) as error:
-        raise PermissionError(f"{url}: {_first_line(error)}") from None
-    except failures.BaseError as error:
-        raise OSError(f"{url}: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return printable(without_secrets(str(error).split("\n", 1)[0]))[:400]

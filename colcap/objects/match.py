@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import takewhile
 
-from colcap.objects.client import Meta, head, list_under, require_library
+from colcap.objects.client import Meta, head, list_under
+from colcap.objects.connection import require_library
 from colcap.objects.url import Url
 
 

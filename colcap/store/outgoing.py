@@ -43,7 +43,7 @@ def outgoing(output: Place, *, fresh: bool = False) -> Iterator[Path]:
 
 def _any(where: Url) -> bool:
     try:
-        return next(objects.list_under(where), None) is not None
+        return bool(objects.list_under(where))
     except OSError as error:
         raise ColcapError(f"{where}: cannot be read: {error}") from None
 

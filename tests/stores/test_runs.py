@@ -86,7 +86,7 @@ def test_nothing_but_the_run_is_there(s3: S3, run: colcap.Run) -> None:
 def test_local_copies_hold_no_video(run: colcap.Run) -> None:
     """Footers and facts only, here; the bytes are read from the store."""
     fresh = store.readable("s3://test-runs/runs/one")
-    blobs = [path for path in fresh.parent.parent.rglob("windows_mp4/*.parquet") if "write" in path.parts]
+    blobs = [path for path in fresh.parents[2].rglob("windows_mp4/*.parquet") if "write" in path.parts]
 
     assert len(blobs) == 4
     assert all(path.stat().st_blocks * 512 <= 16384 for path in blobs)
