@@ -61,8 +61,17 @@ class Exported:
     """`clips`, `windows`, `rows`, rows by status, and what the format wrote."""
 
     def __str__(self) -> str:
-        told = [f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts.items() if count]
-        return f"{', '.join(told) or 'no rows'} in {self.path} ({self.parts:,} parts, {self.kept:,} of them kept)"
+        rows, clips, windows = (self.counts.get(name, 0) for name in ("rows", "from_clips", "from_windows"))
+        statuses = [f"{self.counts[name]:,} {name[5:]}" for name in sorted(self.counts) if name.startswith("rows_")]
+        wrote = [
+            f"{count:,} {name.replace('_', ' ')}"
+            for name, count in self.counts.items()
+            if count and not name.startswith(("rows", "from_"))
+        ]
+        return (
+            f"{rows:,} rows of {clips:,} clips and {windows:,} windows ({', '.join(statuses) or 'none'}): "
+            f"{', '.join(wrote) or 'nothing'} in {self.path} ({self.parts:,} parts, {self.kept:,} of them kept)"
+        )
 
 
 def export(

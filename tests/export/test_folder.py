@@ -228,8 +228,7 @@ def test_the_verb_prints_exact_counts(run: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["export", str(run), str(tmp_path / "out"), "--format", "curator"])
 
     assert result.exit_code == 0, result.output
-    assert "5 rows, 4 from clips, 4 from windows, 2 rows error, 3 rows ok" in result.output
-    assert "4 metas, 4 windows, 3 previews" in result.output
+    assert "5 rows of 4 clips and 4 windows (2 error, 3 ok): 4 metas, 4 windows, 3 previews in" in result.output
     assert "(2 parts, 0 of them kept)" in result.output
 
 
