@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -16,7 +17,7 @@ from colcap.config import CaptionSet, Config
 from colcap.flags import FLAGS
 from colcap.models.own import Model
 from colcap.qa.named import named_queries
-from colcap.schema import LATER_COLUMNS, SIDE_TABLES, TABLES
+from colcap.schema import LATER_COLUMNS, SET_TABLES, SIDE_TABLES, TABLES
 from colcap.sections import Escalation
 
 DOCS: Final = Path(__file__).resolve().parent
@@ -96,12 +97,22 @@ def _cell(text: str) -> str:
 
 
 def tables() -> str:
-    """Every table and its columns."""
-    lines = ["| table | columns |\n|---|---|"]
+    """Every table, and what each of its columns says."""
+    notes = tomllib.loads((DOCS / "columns.toml").read_text(encoding="utf-8"))
+    lines = []
     for table, columns in {**TABLES, **SIDE_TABLES}.items():
-        lines.append(f"| `{table}` | {', '.join(f'`{name}` {_type(kind)}' for name, kind in columns.items())} |")
+        also = f", and `{table}_latest`" if table in SET_TABLES else ""
+        lines += [f"### `{table}`{also}\n", "| column | type | what it says |\n|---|---|---|"]
+        for name, kind in columns.items():
+            lines.append(f"| `{name}` | {_type(kind)} | {_cell(note(notes, table, name))} |")
+        lines.append("")
     later = ", ".join(f"`{name}`" for names in LATER_COLUMNS.values() for name in names)
-    return "\n".join([*lines, "", f"Runs made before there were {later} have nulls there."])
+    return "\n".join([*lines, f"Runs made before there were {later} have nulls there."])
+
+
+def note(notes: dict[str, dict[str, str]], table: str, column: str) -> str:
+    """What a column says; its table's own line, else that of all tables."""
+    return notes.get(table, {}).get(column) or notes["all"][column]
 
 
 def _type(kind: Any) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import runpy
+import tomllib
+from pathlib import Path
 
 import pytest
+import qa_runs
 from blocks import CHECKOUT, PAGES, words
 from blocks import blocks as blocks_of
 
@@ -14,8 +17,9 @@ from colcap.cli import cli
 from colcap.errors import ERROR_KINDS
 from colcap.flags import FLAGS
 from colcap.qa.named import named_queries
+from colcap.qa.queries import ask
 from colcap.run_folder import Run
-from colcap.schema import SIDE_TABLES, TABLES
+from colcap.schema import BLOB_TABLES, SET_TABLES, SIDE_TABLES, TABLES
 
 DOCS = CHECKOUT / "docs"
 
@@ -49,13 +53,35 @@ def test_every_flag_is_in_the_configuration_reference() -> None:
     assert [flag.name for flag in FLAGS if f"{flag.name}`" not in text] == []
 
 
-def test_every_table_column_and_named_query_is_in_the_sql_page() -> None:
+def test_every_column_of_every_view_is_described_and_nothing_else() -> None:
     text = page("sql.md")
-    columns = {name for table in (*TABLES.values(), *SIDE_TABLES.values()) for name in table}
-    missing = {name for name in (*TABLES, *SIDE_TABLES, *columns) if f"`{name}`" not in text}
+    tables = {**TABLES, **SIDE_TABLES}
+    described = {
+        table: re.findall(r"^\| `(\w+)` \| \w+ \| \S", part.split("\n### ")[0], re.MULTILINE)
+        for table in tables
+        for part in [text.split(f"\n### `{table}`")[1]]
+    }
+    notes = tomllib.loads((DOCS / "columns.toml").read_text(encoding="utf-8"))
+    stale = [
+        (table, name)
+        for table, columns in notes.items()
+        for name in columns
+        if not any(name in tables[each] for each in (tables if table == "all" else [table]))
+    ]
 
-    assert missing == set()
-    assert [name for name in named_queries() if f"`@{name}`" not in text] == []
+    assert described == {table: list(columns) for table, columns in tables.items()}
+    assert stale == []
+
+
+def test_every_view_is_a_table_that_is_described(tmp_path: Path) -> None:
+    run = qa_runs.write(tmp_path / "run", {})
+    views = set(ask(run, "show tables")["name"])
+
+    assert views == {f"{name}_latest" for name in SET_TABLES} | (set(TABLES) - set(BLOB_TABLES)) | set(SIDE_TABLES)
+
+
+def test_every_named_query_is_in_the_sql_page() -> None:
+    assert [name for name in named_queries() if f"`@{name}`" not in page("sql.md")] == []
 
 
 def test_every_error_kind_says_what_to_do() -> None:
