@@ -14,7 +14,7 @@ from rich.markup import escape
 from colcap import api, manifests
 from colcap.models.tiny.synth import demo_clips
 from colcap.printing import summary_lines, table
-from colcap.steps.media import window_id
+from colcap.steps.media_rows import window_id
 from colcap.store import disk_error
 
 CAPTIONS = (

@@ -17,7 +17,7 @@ from colcap.engines.cores import plan_cores
 from colcap.models.tiny.scenes import caption
 from colcap.models.tiny.synth import clip
 from colcap.models.weights import resolve
-from colcap.steps.media import window_id
+from colcap.steps.media_rows import window_id
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from colcap.engines.base import Engine, Generation, Request, Sampling, Video
 from colcap.errors import RowError
 from colcap.schema import CAPTIONS
 from colcap.steps.escalation import Rung
-from colcap.steps.media import OK, failure
+from colcap.steps.media_rows import OK, failure
 from colcap.steps.window_log import tell_answer
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from colcap.engines.base import Engine, Generation, Request, Sampling
 from colcap.errors import RowError
 from colcap.schema import ENHANCED
-from colcap.steps.media import OK, failure
+from colcap.steps.media_rows import OK, failure
 from colcap.steps.window_log import tell_answer
 
 

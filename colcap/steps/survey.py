@@ -13,7 +13,7 @@ from colcap.errors import RowError
 from colcap.media.frame_choice import smart_nframes, spread
 from colcap.media.resize import frame_size
 from colcap.schema import SURVEY
-from colcap.steps.media import OK, failure
+from colcap.steps.media_rows import OK, failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
 import random
-import threading
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import clips
 import pytest
+from bait import PLAYLISTS, Bait, laid_out
 
 from colcap.errors import RowError
 from colcap.media import Limits, PreviewSpec, SampleSpec, Wanted, process_clip, process_window
@@ -18,58 +19,52 @@ WANTED = Wanted(window_size=32, remainder_threshold=16, preview=PreviewSpec(targ
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[str, list[str]]]:
-    """A loopback HTTP server that serves a clip and writes down what it was asked for."""
-    asked: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(clips.clip("h264 ts"))
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{found.server_port}/clip.ts", asked
-        found.shutdown()
+def bait(tmp_path: Path) -> Iterator[Bait]:
+    with laid_out(tmp_path, clips.clip("h264 ts")) as found:
+        yield found
 
 
-PLAYLISTS = {
-    "ffconcat": "ffconcat version 1.0\nfile '{}'\n",
-    "m3u8": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n#EXTINF:4.0,\n{}\n#EXT-X-ENDLIST\n",
-    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet>'
-    '<Representation id="1" mimeType="video/mp4"><BaseURL>{}</BaseURL></Representation></AdaptationSet></Period></MPD>',
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"
-    "a=rtpmap:96 H264/90000\na=control:{}\n",
-    "rtsp redirect": "RTSPtextRTSP://{}\n",
-    "asx": '<asx version="3.0"><entry><ref href="{}"/></entry></asx>',
-    "subtitles": "1\n00:00:00,000 --> 00:00:09,000\n{}\n",
-}
+def copied(data: bytes) -> object:
+    return process_clip(data, WANTED)
 
 
+def encoded(data: bytes) -> object:
+    return process_clip(data, replace(WANTED, cut="encode"))
+
+
+def stored(data: bytes) -> object:
+    return process_window(data, WANTED, fps=25.0, duration_s=3.6)
+
+
+DOORS = (copied, encoded, stored)
+"""All that opens a clip."""
+
+
+def test_bait_that_is_taken_is_seen(bait: Bait) -> None:
+    assert bait.untouched()
+    bait.file.read_bytes()
+    assert not bait.untouched()
+    urllib.request.urlopen(bait.address).close()
+    assert not bait.untouched()
+    assert bait.untouched()
+
+
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("kind", list(PLAYLISTS))
-def test_playlists_reach_neither_files_nor_network(kind: str, server: tuple[str, list[str]], tmp_path: Path) -> None:
-    address, asked = server
-    secret = tmp_path / "secret.mp4"
-    secret.write_bytes(clips.clip("h264 gop 12"))
-    for target in (address, str(secret), secret.as_uri(), f"concat:{secret}", f"crypto:{secret}"):
+def test_playlists_reach_neither_files_nor_network(kind: str, door: Callable[[bytes], object], bait: Bait) -> None:
+    for target in bait.targets():
         with pytest.raises(RowError) as raised:
-            process_clip(PLAYLISTS[kind].format(target).encode(), WANTED)
+            door(PLAYLISTS[kind].format(target).encode())
 
         assert raised.value.kind in ("unreadable", "unsupported")
-    assert asked == []
+    assert bait.untouched()
 
 
-def test_a_movie_that_refers_to_another_file_does_not_read_it(tmp_path: Path) -> None:
-    secret = tmp_path / "secret.mp4"
-    secret.write_bytes(clips.clip("h264 gop 12"))
+@pytest.mark.parametrize("door", DOORS)
+def test_a_movie_that_refers_to_another_file_does_not_read_it(door: Callable[[bytes], object], bait: Bait) -> None:
     data = clips.clip("h264 gop 12")
     reference = data.index(b"url \0\0\0\1")  # "in this file", to be: "in the file at this address"
-    path = secret.as_uri().encode() + b"\0"
+    path = bait.file.as_uri().encode() + b"\0"
     outside = data[: reference + 4] + bytes(4) + path + data[reference + 8 :]
     for name in (b"dref", b"dinf", b"minf", b"mdia", b"trak", b"moov"):
         outside = grown(outside, outside.rindex(name, 0, reference), len(path))
@@ -78,9 +73,10 @@ def test_a_movie_that_refers_to_another_file_does_not_read_it(tmp_path: Path) ->
     outside = outside[:payload] + bytes(outside.index(b"moov") - 4 - payload) + outside[outside.index(b"moov") - 4 :]
 
     with pytest.raises(RowError) as raised:
-        process_clip(outside, WANTED)
+        door(outside)
 
     assert raised.value.kind == "corrupt"
+    assert bait.untouched()
 
 
 def grown(data: bytes, name_at: int, by: int) -> bytes:
