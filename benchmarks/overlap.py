@@ -1,24 +1,24 @@
 """Wall time of a run against the slower of its two halves alone, each on the cores it gets in the run.
 
-    python benchmarks/overlap.py [--rounds N]
+    python benchmarks/overlap.py [--rounds N] [--only large|little|clearly]
 
 Three cases: media work is the slower half (720p, two windows); clips so small (112x112, 32 frames, previews at
 their own height) that the engine is, but not by much; the same clips with twice as many frames shown to the model, so
 that the engine is clearly the slower half. On two cores the engine has one, and its front-end (3 ms a request) shares
 the other with the media work, so the second case has no room to be 1.00. The engine is started once, before anything
 is timed. The media half is the same run with an engine that answers at once; the engine half is the same requests,
-ready in memory, in the same batches.
+ready in memory as token ids and arrays, all given to vLLM's `AsyncLLM.generate` at once and by nothing of colcap's.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,15 @@ import polars as pl
 import colcap
 from colcap import media
 from colcap.config import parse
-from colcap.engines.base import Engine, EngineStats, Generation, Request, Sampling
+from colcap.engines.base import EngineStats, Generation, Request, Sampling
 from colcap.engines.cores import plan_cores
+from colcap.engines.terms import sampling_params
+from colcap.engines.vllm import VllmEngine
 from colcap.manifests import ClipReader
 from colcap.models.tiny.synth import clip, random_scene
 from colcap.models.weights import resolve
 from colcap.runners import choices
-from colcap.runners.make import feeding
+from colcap.steps.captions import _video
 from colcap.steps.media import MediaStep, table_rows
 
 TINY = {"model_variant": "tiny"}
@@ -93,17 +95,31 @@ def _clips(manifest: Path) -> pl.DataFrame:
     return pl.read_parquet(manifest).with_columns(pl.lit(0, pl.Int32).alias("part"))
 
 
-def engine_alone(batches: Sequence[pl.DataFrame], parameters: Mapping[str, Any], engine: Engine) -> float:
-    """Wall seconds of the captions, given straight to the engine."""
+def prompts_of(samples: Sequence[pl.DataFrame], parameters: Mapping[str, Any], engine: VllmEngine) -> list[Any]:
+    """What vLLM is asked of each window, ready in memory."""
     config = parse(parameters)
-    step = choices.caption_step(config, choices.resolve_model(config), engine)
-    with ThreadPoolExecutor(feeding(config).captioners) as threads:
-        return seconds(lambda: list(threads.map(step, batches)))
+    text, _ = choices.caption_prompt(config)
+    rows = [row for batch in samples for row in batch.iter_rows(named=True)]
+    return [engine._prepare(Request(text, video=_video(row))) for row in rows]
 
 
-def compare(name: str, manifest: Path, parameters: Mapping[str, Any], engine: Engine, rounds: int) -> None:
+def engine_alone(prompts: Sequence[Any], parameters: Mapping[str, Any], engine: VllmEngine) -> float:
+    """Wall seconds of the captions, given straight to vLLM."""
+    llm, params = engine._front._llm, sampling_params(choices.sampling(parse(parameters)))
+
+    async def ask(number: int, prompt: Any) -> str:
+        answers = [a async for a in llm.generate(dict(prompt), params.clone(), f"straight-{time.time_ns()}-{number}")]
+        return str(answers[-1].outputs[0].text)
+
+    async def ask_all() -> list[str]:
+        return await asyncio.gather(*(ask(number, prompt) for number, prompt in enumerate(prompts)))
+
+    return seconds(lambda: engine._front._submit(ask_all()).result())
+
+
+def compare(name: str, manifest: Path, parameters: Mapping[str, Any], engine: VllmEngine, rounds: int) -> None:
     """Interleave the whole with its halves and print the ratio."""
-    batches = samples_of(manifest, parameters)
+    prompts = prompts_of(samples_of(manifest, parameters), parameters, engine)
     times: dict[str, list[float]] = {"run": [], "media alone": [], "engine alone": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +127,7 @@ def compare(name: str, manifest: Path, parameters: Mapping[str, Any], engine: En
             media_only = partial(colcap.run, manifest, Path(folder) / "media", engine=InstantEngine(), **parameters)
             times["run"].append(seconds(whole))
             times["media alone"].append(seconds(media_only))
-        times["engine alone"].append(engine_alone(batches, parameters, engine))
+        times["engine alone"].append(engine_alone(prompts, parameters, engine))
     medians = {half: statistics.median(values) for half, values in times.items()}
     slower = max(("media alone", "engine alone"), key=medians.__getitem__)
     told = ", ".join(f"{half} {value:.1f} s" for half, value in medians.items())
@@ -120,10 +136,9 @@ def compare(name: str, manifest: Path, parameters: Mapping[str, Any], engine: En
 
 def main() -> None:
     """Start the engine, make both manifests, compare."""
-    from colcap.engines.vllm import VllmEngine
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("large", "little", "clearly"), help="One of the three cases.")
     args = parser.parse_args()
     engine = VllmEngine(
         resolve("tiny", model_dir=Path("models")),
@@ -135,10 +150,16 @@ def main() -> None:
         folder = Path(name)
         large = make_manifest(folder, "large", 40, distinct=4, size=(1280, 720), frames=512, fps=24)
         small = make_manifest(folder, "small", 800, distinct=800, size=(112, 112), frames=32, fps=4)
-        engine_alone(samples_of(small, SMALL)[:8], SMALL, engine)  # the first requests warm the engine up
-        compare("media is the slower half", large, LARGE, engine, args.rounds)
-        compare("the engine is a little slower", small, SMALL, engine, args.rounds)
-        compare("the engine is clearly slower", small, SMALL_MORE_FRAMES, engine, args.rounds)
+        engine_alone(
+            prompts_of(samples_of(small, SMALL)[:8], SMALL, engine), SMALL, engine
+        )  # the first ones warm it up
+        cases = {
+            "large": ("media is the slower half", large, LARGE),
+            "little": ("the engine is a little slower", small, SMALL),
+            "clearly": ("the engine is clearly slower", small, SMALL_MORE_FRAMES),
+        }
+        for case in cases if args.only is None else [args.only]:
+            compare(*cases[case], engine, args.rounds)
     engine.close()
 
 
