@@ -36,7 +36,7 @@ from colcap.manifests import ClipReader
 from colcap.models.tiny.synth import clip, random_scene
 from colcap.models.weights import resolve
 from colcap.runners import choices
-from colcap.steps.captions import _video
+from colcap.steps.captions import video
 from colcap.steps.media import MediaStep, table_rows
 
 TINY = {"model_variant": "tiny"}
@@ -100,7 +100,7 @@ def prompts_of(samples: Sequence[pl.DataFrame], parameters: Mapping[str, Any], e
     config = parse(parameters)
     text, _ = choices.caption_prompt(config)
     rows = [row for batch in samples for row in batch.iter_rows(named=True)]
-    return [engine._prepare(Request(text, video=_video(row))) for row in rows]
+    return [engine._prepare(Request(text, video=video(row))) for row in rows]
 
 
 def engine_alone(prompts: Sequence[Any], parameters: Mapping[str, Any], engine: VllmEngine) -> float:

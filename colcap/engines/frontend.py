@@ -29,6 +29,9 @@ from colcap.errors import ConfigError, EngineError, RowError, printable
 
 T = TypeVar("T")
 
+GPU_GOODBYE_S: Final = 5.0
+"""How long an engine on a GPU may take to give its memory back."""
+
 SEND_HOME_S: Final = 1.0
 """How long requests that nobody waits for any more may take to be taken back, in seconds."""
 
@@ -49,12 +52,15 @@ class Launch:
     """More than these wait outside."""
     max_bytes_in_flight: int
     """More bytes of video than these wait outside."""
-    goodbye_s: float
-    """How long its engine may take to end by itself, in seconds."""
     sight: Sight | None
     """How it is shown frames; None for a text model."""
     renderers: int
     """Processes that render for it."""
+
+    @property
+    def goodbye_s(self) -> float:
+        """How long its engine may take to end by itself, in seconds; one on a CPU has no memory to give back."""
+        return GPU_GOODBYE_S if self.cores is None else 0.0
 
 
 class FrontEnd:

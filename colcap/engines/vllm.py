@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 MAX_RESTARTS: Final = 1
 """An engine that dies again would die on and on."""
 
-GPU_GOODBYE_S: Final = 5.0
-"""How long an engine on a GPU may take to give its memory back, in seconds; one on a CPU has nothing to give."""
-
 GPU_RENDERERS: Final = 2
 """Render processes of an engine on a GPU: one renders 12 to 30 windows/s of Qwen's size, the GPU takes 10 to 20."""
 
@@ -48,6 +45,17 @@ def check_available(*, fp8: bool = False) -> None:
             raise ConfigError("fp8: needs a GPU; the installed vLLM is the build for CPUs")
     elif not core_plan.has_gpu():
         raise ConfigError("the installed vLLM needs a GPU and none can be seen; README.md has its build for CPUs")
+
+
+def _num_renderers(chosen: int | None, *, sees: bool, on_gpu: bool) -> int:
+    """Render processes of an engine.
+
+    >>> _num_renderers(None, sees=True, on_gpu=True), _num_renderers(3, sees=False, on_gpu=True)
+    (2, 0)
+    """
+    if not sees:
+        return 0
+    return (GPU_RENDERERS if on_gpu else 0) if chosen is None else chosen
 
 
 class VllmEngine:
@@ -97,11 +105,11 @@ class VllmEngine:
         wait: bool = True,
     ) -> None:
         check_available(fp8=fp8)
-        self.model, self.revision = model.id, model.revision
-        self._is_blind = model.family == "text"
-        self._sight = None if self._is_blind else Sight(preprocess_dtype, model_does_preprocess, model.factor)
+        self.model, self.revision, self._folder = model.id, model.revision, model.path
+        sees = model.family != "text"
+        self._sight = Sight(preprocess_dtype, model_does_preprocess, model.factor) if sees else None
         on_cores = None if core_plan.has_gpu() else tuple(cores or core_plan.plan_cores().engine)
-        rendering = 0 if self._is_blind else (0 if on_cores else GPU_RENDERERS) if renderers is None else renderers
+        rendering = _num_renderers(renderers, sees=sees, on_gpu=on_cores is None)
         args = options.engine_args(
             model,
             on_gpu=on_cores is None,
@@ -120,17 +128,18 @@ class VllmEngine:
             verbose,
             max_requests_in_flight,
             max_bytes_in_flight,
-            goodbye_s=GPU_GOODBYE_S if on_cores is None else 0,
             sight=self._sight,
             renderers=rendering,
         )
-        self._lock, self._restarts, self._closed = threading.Lock(), 0, False
-        self._breaker = Breaker()
-        self._front = FrontEnd(self._launch)
-        atexit.register(self.close)
-        self._folder, self.stats = model.path, EngineStats()
+        self._start()
         if wait:
             self.wait()
+
+    def _start(self) -> None:
+        self._lock, self._restarts, self._closed = threading.Lock(), 0, False
+        self._breaker, self.stats = Breaker(), EngineStats()
+        self._front = FrontEnd(self._launch)
+        atexit.register(self.close)
 
     def wait(self) -> None:
         """Wait until the engine is ready; where it does not start, it is closed. Raises ConfigError or EngineError."""

@@ -15,14 +15,13 @@ import polars as pl
 from colcap import manifests, store
 from colcap.errors import RunError
 from colcap.fingerprints import fingerprint
+from colcap.runners.feeding import Feeding
 from colcap.runners.local import WAKE_S
 from colcap.runners.part import Attempt
 from colcap.runners.plan import attempts, new_attempt, newest_whole
 from colcap.runners.progress import Progress
+from colcap.runners.queues import Cancelled
 from colcap.runners.timings import Timings
-
-PARTS_IN_FLIGHT: Final = 2
-"""So that the tail of one part's last batch overlaps the next part's first."""
 
 COLUMNS: Final = ("window_id", "attempt", "caption", "status", "error_kind", "error")
 
@@ -115,17 +114,18 @@ class Enhancer:
         step: Callable[[str], Callable[[pl.DataFrame], pl.DataFrame]],
         progress: Progress,
         *,
-        batch_size: int,
+        feeding: Feeding,
         cancel: Callable[[], None],
     ) -> None:
         self.folder, self.caption_set, self.step, self.progress = run, caption_set, step, progress
-        self.batch_size, self.cancel = batch_size, cancel
+        self.feeding, self.cancel = feeding, cancel
         self._stop = threading.Event()
         self._timings = Timings(run)
 
     def run(self, todo: Sequence[EnhanceTodo]) -> None:
         """Enhance these parts."""
-        pool = ThreadPoolExecutor(PARTS_IN_FLIGHT)
+        threads = self.feeding.threads  # a part has at least a batch, and they do not wait for each other
+        pool, self._asking = ThreadPoolExecutor(threads), ThreadPoolExecutor(threads)
         futures = [pool.submit(self._enhance, part) for part in todo]
         try:
             waiting = set(futures)
@@ -139,24 +139,31 @@ class Enhancer:
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            self._asking.shutdown(wait=True, cancel_futures=True)
 
     def _enhance(self, todo: EnhanceTodo) -> None:
         step = self.step(todo.fingerprint)
         if self.progress.engine_ready is None:
             self.progress.mark_engine_ready()
         captions = to_enhance(self.folder, self.caption_set, todo)
-        rows = []
-        for batch in captions.iter_slices(self.batch_size):
-            if self._stop.is_set():
-                return
-            with self._timings.timing(todo.part, f"enhance {self.caption_set}") as cost:
-                rows.append(step(batch))
-                cost.rows = batch.height
-            self.progress.add_captions(rows[-1])
+        batches = captions.iter_slices(self.feeding.batch_size)
+        asked = [self._asking.submit(self._ask, todo, step, batch) for batch in batches]
+        rows = [future.result() for future in asked]
         with self._timings.timing(todo.part, "write"):
             self._commit(todo, rows)
         self._timings.finish(todo.part)
         self.progress.add(parts=1)
+
+    def _ask(
+        self, todo: EnhanceTodo, step: Callable[[pl.DataFrame], pl.DataFrame], batch: pl.DataFrame
+    ) -> pl.DataFrame:
+        if self._stop.is_set():
+            raise Cancelled
+        with self._timings.timing(todo.part, f"enhance {self.caption_set}") as cost:
+            rows = step(batch)
+            cost.rows = batch.height
+        self.progress.add_captions(rows)
+        return rows
 
     def _commit(self, todo: EnhanceTodo, rows: Sequence[pl.DataFrame]) -> None:
         attempt = Attempt(self.folder, "enhanced", self.caption_set, todo.part, todo.attempt)

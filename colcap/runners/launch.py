@@ -18,6 +18,7 @@ from colcap.objects import Url
 from colcap.runners import choices, preflight
 from colcap.runners.engine import EngineHandle, check_engine, engine_cores, start_text_engine
 from colcap.runners.enhancing import Enhancer, EnhanceTodo, count_captions, plan_enhancement, require_captions
+from colcap.runners.feeding import enhance_feeding
 from colcap.runners.jobs import CaptionJob, caption_jobs, passes
 from colcap.runners.make import Given, make
 from colcap.runners.plan import Plan, empty_plan, unfinished
@@ -206,7 +207,7 @@ def _enhance_set(
         config.caption_set,
         partial(choices.enhance_step, config, handle.get),
         progress,
-        batch_size=config.enhancement.model_batch_size,
+        feeding=enhance_feeding(config),
         cancel=handle.close,
     )
     with shown(progress, console):

@@ -22,6 +22,7 @@ import polars as pl
 from colcap import manifests, store
 from colcap.errors import ColcapError, RowError
 from colcap.footers import REMEMBER_EVERY, remember
+from colcap.runners.feeding import Feeding
 from colcap.runners.part import OpenPart, open_part
 from colcap.runners.plan import PartTodo, Plan
 from colcap.runners.progress import Progress
@@ -30,9 +31,6 @@ from colcap.runners.tasks import MediaStep, MediaSteps, Step, needs_manifest, pa
 from colcap.runners.timings import Cost, Timed, Timings
 from colcap.steps.media import clip_rows, table_rows
 from colcap.steps.window_log import tell_preview
-
-WINDOWS_IN_FLIGHT: Final = 64
-"""Windows given to the engine at once, over all batches: enough that the tail of one overlaps the next."""
 
 ROW_BYTES: Final = 1024
 """What a window waiting for the engine weighs besides its frames, about."""
@@ -75,16 +73,6 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Feeding:
-    """How many windows the engine is given at once."""
-
-    captioners: int
-    """Batches under way: at least two, so that the tail of one overlaps the head of the next."""
-    batch_size: int
-    """Windows of a batch, at most."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Task:
     part: OpenPart
     step: MediaStep
@@ -124,7 +112,7 @@ class LocalRunner:
         stages = [
             self._feed,
             self._collect,
-            *[self._caption] * (self._feeding.captioners if self.plan.captioning else 0),
+            *[self._caption] * (self._feeding.threads if self.plan.captioning else 0),
         ]
         threads = [
             threading.Thread(target=self._guard, args=(stage,), name=stage.__name__, daemon=True) for stage in stages

@@ -16,14 +16,15 @@ from rich.console import Console
 from colcap import manifests, media
 from colcap.config import Config
 from colcap.engines.base import Engine
-from colcap.engines.cores import CorePlan, confined, visible_gpus
+from colcap.engines.cores import CorePlan, confined
 from colcap.footers import remember
 from colcap.media.workers import MediaPool
 from colcap.objects import Url, is_url
 from colcap.runners import choices, preflight
 from colcap.runners.engine import EngineHandle, engine_cores, start_engine
+from colcap.runners.feeding import caption_feeding
 from colcap.runners.jobs import CaptionJob
-from colcap.runners.local import WINDOWS_IN_FLIGHT, Feeding, LocalRunner, Steps
+from colcap.runners.local import LocalRunner, Steps
 from colcap.runners.plan import Plan
 from colcap.runners.progress import Progress, shown
 from colcap.runners.tasks import MediaSteps, Products, Step
@@ -35,9 +36,6 @@ MEDIA_NICENESS: Final = 10
 
 REMOTE_WORKERS: Final = 2
 """Workers for each core where clips are on an object store: one waits for its clip while another decodes."""
-
-SERVED_BATCH: Final = 4
-"""Windows given to a server at a time, at most: the smaller, the sooner the next ones follow; one costs a few ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ def make(plan: Plan, given: Given) -> None:
             captions=partial(caption_steps, plan, handle),
             cancel=handle.close,
         )
-        fed = feeding(plan.jobs[0].config if plan.jobs else config)
+        fed = caption_feeding(plan.jobs[0].config if plan.jobs else config)
         runner = LocalRunner(plan, steps, pool, progress, num_workers=num_workers, feeding=fed)
         with shown(progress, given.console):
             runner.run()
@@ -151,25 +149,6 @@ def caption_steps(plan: Plan, handle: EngineHandle) -> dict[str, Step]:
     """The caption step of each set, on one engine, which is started here."""
     engine = handle.get()
     return {job.caption_set: choices.caption_step(job.config, job.model, engine) for job in plan.jobs}
-
-
-def feeding(config: Config) -> Feeding:
-    """How the engine is fed: with as many windows as keep it busy, since a batch is only done when its last one is.
-
-    For a server that answers C requests at once: twice that many windows, four at a time. Where answers differ in
-    length as captions do, none of its slots then waits for a window; with as many windows as slots, sixteen at a time,
-    they would for 60% of the time.
-
-    >>> feeding(Config.model_validate({"captioning": {"engine": "openai"}}))
-    Feeding(captioners=32, batch_size=4)
-    """
-    batch_size = config.captioning.caption_batch_size
-    if config.captioning.engine == "vllm":
-        engines = config.runtime.engines or max(1, len(visible_gpus()) // config.runtime.tensor_parallel_size)
-        return Feeding(engines * max(2, min(8, -(-WINDOWS_IN_FLIGHT // batch_size))), batch_size)
-    at_once = config.captioning.server.max_concurrent_requests
-    batch_size = min(batch_size, SERVED_BATCH, max(1, at_once // 8))
-    return Feeding(max(2, -(-2 * at_once // batch_size)), batch_size)
 
 
 def progress_of(plan: Plan) -> Progress:

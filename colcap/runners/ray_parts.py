@@ -28,8 +28,9 @@ from colcap.objects import Url
 from colcap.runners import choices
 from colcap.runners.engine import EngineHandle, engine_cores, start_engine, start_text_engine
 from colcap.runners.enhancing import Enhancer, EnhanceTodo
+from colcap.runners.feeding import caption_feeding, enhance_feeding
 from colcap.runners.local import LocalRunner, Steps
-from colcap.runners.make import MEDIA_NICENESS, caption_steps, feeding, media_steps, shared_room
+from colcap.runners.make import MEDIA_NICENESS, caption_steps, media_steps, shared_room
 from colcap.runners.plan import PREVIEW_TABLES, PartTodo, Plan, Redo
 from colcap.runners.progress import EnhanceProgress, Progress
 
@@ -157,7 +158,7 @@ def make_part(job: Job, todo: PartTodo, handle: EngineHandle, cores: tuple[int, 
         captions=partial(caption_steps, plan, handle),
         cancel=handle.close,
     )
-    fed = feeding(plan.jobs[0].config if plan.jobs else plan.config)
+    fed = caption_feeding(plan.jobs[0].config if plan.jobs else plan.config)
     try:
         LocalRunner(plan, steps, pool, progress, num_workers=job.num_workers, feeding=fed).run()
     except BaseException:  # the runner has killed the pool
@@ -273,7 +274,7 @@ class EnhanceParts:
             caption_set,
             partial(choices.enhance_step, config, self._handle.get),
             progress,
-            batch_size=config.enhancement.model_batch_size,
+            feeding=enhance_feeding(config),
             cancel=self._handle.close,
         )
         enhancer.run([todo])

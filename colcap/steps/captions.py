@@ -65,7 +65,7 @@ class CaptionStep:
     def __call__(self, samples: pl.DataFrame) -> pl.DataFrame:
         rows = list(samples.iter_rows(named=True))
         asked = [
-            _Asked(row, row.get("prompt_text") or self.prompt, _video(row)) for row in rows if row["status"] == "ok"
+            _Asked(row, row.get("prompt_text") or self.prompt, video(row)) for row in rows if row["status"] == "ok"
         ]
         answers = self._answer(asked, self.sampling)
         first = iter(zip(asked, answers, strict=True))
@@ -151,7 +151,8 @@ class CaptionStep:
         }
 
 
-def _video(sample: dict[str, Any]) -> Video:
+def video(sample: dict[str, Any]) -> Video:
+    """What a row of samples shows."""
     shape = (sample["num_frames"], sample["frame_height"], sample["frame_width"], 3)
     return Video(
         frames=np.frombuffer(sample["frames"], np.uint8).reshape(shape).copy(),  # torch wants writable memory
