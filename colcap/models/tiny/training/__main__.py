@@ -9,14 +9,14 @@ import torch
 
 from colcap.models.tiny.training import evaluate
 from colcap.models.tiny.training.export import save_model, save_processor
-from colcap.models.tiny.training.learning import Log, cpu_minutes, learn
+from colcap.models.tiny.training.learning import COURSE_MINUTES, Log, cpu_minutes, learn
 from colcap.models.tiny.training.network import Network, make_config
 from colcap.models.tiny.training.tokens import make_tokenizer
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the checkpoint and train.log.")
-@click.option("--minutes", default=40.0, show_default=True, help="CPU minutes, roughly: it decides the steps.")
+@click.option("--minutes", default=COURSE_MINUTES, show_default=True, help="CPU minutes, roughly: they set the steps.")
 @click.option("--seed", default=0, show_default=True, help="Of the weights and of everything that is drawn.")
 @click.option("--score/--no-score", default=True, show_default=True, help="Score it through vLLM afterwards.")
 def main(out: Path, minutes: float, seed: int, score: bool) -> None:

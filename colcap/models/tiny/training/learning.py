@@ -18,11 +18,12 @@ from colcap.models.tiny.training.batches import Batch, ConversationBatches, Pair
 from colcap.models.tiny.training.losses import answer_loss, looking_back_loss, seeing_loss
 from colcap.models.tiny.training.network import Network
 
-LOOK_STEPS_PER_MINUTE: Final = 40
-TALK_STEPS_PER_MINUTE: Final = 65
-PRACTISE_STEPS_PER_MINUTE: Final = 55
-"""What CPU minutes were measured to buy, all lessons together; a run is as long as its steps, not as its clock, so
-that the same seed gives the same model on a busy machine."""
+COURSE_MINUTES: Final = 33.0
+"""What the steps below were measured to cost in CPU minutes. A run is as long as its steps, not as its clock, so that
+the same seed gives the same model on a busy machine."""
+LOOK_STEPS: Final = 800
+TALK_STEPS: Final = 1300
+PRACTISE_STEPS: Final = 1100
 
 LOOK_RATE: Final = 2.5e-3
 TALK_RATE: Final = 1.6e-3
@@ -71,14 +72,15 @@ def learn(network: Network, folder: Path, *, minutes: float, seed: int, log: Log
     """Train a network whose tokenizer is in `folder`, for about so many CPU minutes, with one thread and one helper."""
     torch.set_num_threads(1)
     network.bfloat16()
-    look_steps, talk_steps = round(minutes * LOOK_STEPS_PER_MINUTE), round(minutes * TALK_STEPS_PER_MINUTE)
+    share = minutes / COURSE_MINUTES
+    look_steps, talk_steps = round(share * LOOK_STEPS), round(share * TALK_STEPS)
     log.say(f"looking at pairs of frames, {look_steps} steps")
     seeing = [(name, weight) for name, weight in network.named_parameters() if ".visual." in name or "sees." in name]
     _lesson(network, seeing, PairBatches(look_steps, seed), LOOK_RATE, _look, log)
     log.say(f"looking at clips and talking, {talk_steps} steps")
     conversations = ConversationBatches(talk_steps, seed, folder)
     _lesson(network, network.named_parameters(), conversations, TALK_RATE, _talk, log)
-    practise(network, folder, num_steps=round(minutes * PRACTISE_STEPS_PER_MINUTE), seed=seed, log=log)
+    practise(network, folder, num_steps=round(share * PRACTISE_STEPS), seed=seed, log=log)
 
 
 def practise(network: Network, folder: Path, *, num_steps: int, seed: int, log: Log) -> None:
