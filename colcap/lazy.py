@@ -42,6 +42,18 @@ def windows(
     -------
     The windows table's columns and `mp4`, one row a window. A clip that gives none is one row with a null
     `window_id`, its status and its error.
+
+    Examples
+    --------
+    Any LazyFrame will do, and clips may come as bytes. Nothing is decoded before it is collected.
+
+    >>> import random
+    >>> from colcap.models.tiny.synth import clip, random_scene
+    >>> rng = random.Random(3)
+    >>> videos = [clip([(random_scene(rng), 12)], width=96, height=64, fps=24, rng=rng) for _ in range(2)]
+    >>> clips = pl.LazyFrame({"clip_id": ["a", "b"], "mp4": videos}).filter(pl.col("clip_id") == "b")
+    >>> windows(clips).select("window_id", "num_frames", "cut", "status").collect().rows()
+    [('b:00000', 12, 'whole', 'ok')]
     """
     from colcap.objects import place
     from colcap.runners import choices
@@ -77,6 +89,16 @@ def previews(windows: pl.LazyFrame, **parameters: Any) -> pl.LazyFrame:
     Returns
     -------
     The previews table's columns and `webp`, one row a window, in order; `fingerprint` is a run's, and null here.
+
+    Examples
+    --------
+    >>> import random
+    >>> from colcap.models.tiny.synth import clip, random_scene
+    >>> rng = random.Random(3)
+    >>> video = clip([(random_scene(rng), 48)], width=96, height=64, fps=24, rng=rng)
+    >>> made = previews(windows(pl.LazyFrame({"clip_id": ["a"], "mp4": [video]})), target_height=32)
+    >>> made.select("window_id", "num_frames", "height", "status").collect(engine="streaming").rows()
+    [('a:00000', 2, 32, 'ok')]
     """
     from colcap.runners import choices
     from colcap.steps.media import WindowStep

@@ -13,12 +13,13 @@ from typing import Any, Final
 import polars as pl
 
 from colcap import manifests, objects
+from colcap.blobs import Blobs
 from colcap.errors import RowError
 from colcap.export.folder import Folder
 from colcap.export.jsonl import line
 from colcap.export.names import Names
 from colcap.export.options import Options
-from colcap.export.rows import Blobs, PartRows
+from colcap.export.rows import PartRows
 from colcap.models.registry import VARIANTS
 
 ENHANCED_CAPTION: Final = "qwen_lm_enhanced_caption"

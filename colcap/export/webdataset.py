@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from colcap.blobs import Blobs
 from colcap.export.folder import Folder
 from colcap.export.jsonl import line
 from colcap.export.options import COLUMNS, Options
-from colcap.export.rows import Blobs, PartRows
+from colcap.export.rows import PartRows
 
 
 def write(part: PartRows, folder: Folder, options: Options) -> Counter[str]:

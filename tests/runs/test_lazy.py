@@ -48,6 +48,16 @@ def test_captions_of_windows_are_the_runs(run: colcap.Run, manifest: Path, tiny_
     assert result.filter(pl.col("window_id").is_null())["status"].to_list() == ["error"]
 
 
+def test_clips_may_be_bytes(run: colcap.Run, manifest: Path) -> None:
+    clips = pl.read_parquet(manifest).filter(pl.col("clip_id") != "broken").with_columns(
+        mp4=pl.col("uri").map_elements(lambda uri: Path(uri).read_bytes(), return_dtype=pl.Binary)
+    )  # fmt: skip
+
+    result = colcap.windows(clips.lazy().drop("uri")).collect(engine="streaming").sort("window_id")
+
+    assert result.drop("mp4").equals(run.windows.sort("window_id").collect())
+
+
 def test_schemas_are_known_before_anything_runs() -> None:
     lazy = colcap.previews(colcap.windows(pl.LazyFrame({"uri": ["/nowhere.mp4"]})))
 

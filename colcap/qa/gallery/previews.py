@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from colcap.errors import RunError, printable
+from colcap.blobs import Blobs
+from colcap.errors import RunError
 from colcap.qa.gallery.rows import Card
-from colcap.store import disk_error, part_name, source, table_dir
+from colcap.store import disk_error, part_name, table_dir
 
 INLINE_BYTES: Final = 8 << 20
 """More than this lies in a folder: a browser reads all of a page before it shows any of it."""
@@ -75,28 +72,20 @@ def _read(run: Path, cards: tuple[Card, ...]) -> Iterator[tuple[str, bytes]]:
 
 
 def read(run: Path, windows: Iterable[tuple[int, str]]) -> Iterator[tuple[str, bytes]]:
-    """Read previews by part and window_id: pairs of window_id and WebP, by part.
+    """Read previews by part and window_id: pairs of window_id and WebP, by part; what is no WebP is left out.
 
     Raises
     ------
     RunError : previews cannot be read.
     """
     for part, same in groupby(sorted(windows), key=lambda pair: pair[0]):
-        yield from _read_part(table_dir(run, "previews_webp") / part_name(part), {name for _, name in same})
+        path = table_dir(run, "previews_webp") / part_name(part)
+        if not path.exists():
+            raise RunError(f"{path}: previews cannot be read: there is no such file")
+        blobs = Blobs(path, "webp")
+        read_of = ((window_id, blobs.get(window_id)) for _, window_id in same)
+        yield from ((window_id, webp) for window_id, webp in read_of if webp is not None and _is_webp(webp))
 
 
-def _read_part(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """One row group at a time, which bounds memory; what is no WebP is left out."""
-    names = pa.array(sorted(wanted), pa.large_string())
-    try:
-        with pq.ParquetFile(source(path)) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["window_id", "webp"])
-                rows = table.filter(pc.is_in(table["window_id"].cast(pa.large_string()), names)).to_pylist()
-                yield from ((row["window_id"], row["webp"]) for row in rows if _is_webp(row["webp"]))
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{path}: previews cannot be read: {printable(str(error))}") from None
-
-
-def _is_webp(data: bytes | None) -> bool:
-    return data is not None and data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+def _is_webp(data: bytes) -> bool:
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
