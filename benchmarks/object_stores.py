@@ -3,8 +3,8 @@
     python benchmarks/object_stores.py [--clips N] [--wait-s S] [--rounds N]
 
 Windows and previews of small clips, 16 a part. The store is moto's server on loopback, where every answer waits for a
-time that is drawn evenly from 0 to S. It is measured with a media worker for each core, and with two, as runs on object
-stores have them by themselves. Ways take turns; medians. Also printed: requests a part.
+time that is drawn evenly from 0 to S. It is measured with a media worker for each core, and with two. Ways take turns;
+medians. Also printed: requests a part.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def measure(folder: Path, endpoint: str, given: argparse.Namespace) -> None:
     cores = len(plan_cores(num_engine_cores=0).media)
     ways = {
         "files": (str(folder / "files.parquet"), str(folder / "run"), None),
-        "objects, a worker a core": ("s3://bucket/m.parquet", "s3://bucket/one", cores),
-        "objects": ("s3://bucket/m.parquet", "s3://bucket/two", None),
+        "objects": ("s3://bucket/m.parquet", "s3://bucket/one", None),
+        "objects, two workers a core": ("s3://bucket/m.parquet", "s3://bucket/two", 2 * cores),
     }
     took: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(given.rounds):

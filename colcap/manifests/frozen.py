@@ -191,11 +191,6 @@ def extra_columns(frozen: Path) -> pl.Schema:
     return pl.Schema({n: t for n, t in schema.items() if n not in (*CLIPS, "mp4")})
 
 
-def first_uris(frozen: Path) -> list[str]:
-    """Uris of a frozen manifest's first rows."""
-    return pl.scan_parquet(frozen).select("uri").head(64).collect()["uri"].drop_nulls().to_list()
-
-
 def iter_parts(frozen: Path, wanted: Iterable[int]) -> Iterator[tuple[int, pl.DataFrame]]:
     """The frozen manifest's rows of each wanted part, in order; memory is bounded by a part and a row group."""
     todo = sorted(wanted)

@@ -13,13 +13,13 @@ from typing import Final, Literal
 
 from rich.console import Console
 
-from colcap import manifests, media
+from colcap import media
 from colcap.config import Config
 from colcap.engines.base import Engine
 from colcap.engines.cores import CorePlan, confined
 from colcap.footers import remember
 from colcap.media.workers import MediaPool
-from colcap.objects import Url, is_url
+from colcap.objects import Url
 from colcap.runners import choices, preflight
 from colcap.runners.engine import EngineHandle, engine_cores, start_engine
 from colcap.runners.feeding import caption_feeding
@@ -33,9 +33,6 @@ from colcap.steps.media import MediaStep, SourceWindowStep, WindowStep
 log = logging.getLogger(__name__)
 
 MEDIA_NICENESS: Final = 10
-
-REMOTE_WORKERS: Final = 2
-"""Workers for each core where clips are on an object store: one waits for its clip while another decodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ def make(plan: Plan, given: Given) -> None:
     preflight.check_disk(plan)
     config = plan.config
     cores = engine_cores(config, plan.jobs[0].config.captioning if plan.captioning else None)
-    num_workers = config.runtime.media_workers or len(cores.media) * (REMOTE_WORKERS if _is_remote(plan) else 1)
+    num_workers = config.runtime.media_workers or len(cores.media)
     progress = progress_of(plan)
     with _engine(plan, given, cores) as handle, confined(cores.media), _pool(config, cores, num_workers) as pool:
         progress.idle_share = handle.idle_share
@@ -80,12 +77,6 @@ def make(plan: Plan, given: Given) -> None:
         with shown(progress, given.console):
             runner.run()
     remember(plan.run)
-
-
-def _is_remote(plan: Plan) -> bool:
-    """Whether clips are fetched from elsewhere, as its first ones say."""
-    rows = manifests.first_uris(plan.run / manifests.FROZEN)
-    return any(todo.media for todo in plan.todo) and any(is_url(uri) for uri in rows)
 
 
 @contextmanager
