@@ -2,6 +2,8 @@
 
 from colcap.media.limits import Limits
 from colcap.media.process import process_clip, process_window
+from colcap.media.products import Budget, Product, Recipe
+from colcap.media.timeline import Timeline
 from colcap.media.values import (
     Clip,
     Cut,
@@ -19,6 +21,7 @@ from colcap.media.workers import MediaPool
 
 __all__ = [
     "MIN_FRAMES",
+    "Budget",
     "Clip",
     "Cut",
     "Frames",
@@ -27,8 +30,11 @@ __all__ = [
     "Preview",
     "PreviewSpec",
     "Probe",
+    "Product",
+    "Recipe",
     "Sample",
     "SampleSpec",
+    "Timeline",
     "Wanted",
     "Window",
     "process_clip",

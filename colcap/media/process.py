@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from colcap.errors import RowError
@@ -158,9 +158,11 @@ class _Making:
     encoded: Attempt[bytes] | None = None
     preview: Attempt[Preview] | None = None
     sample: Attempt[Sample] | None = None
+    others: dict[str, Attempt[Any]] = field(default_factory=dict)
 
     def attempts(self) -> list[Attempt[Any]]:
-        return [attempt for attempt in (self.encoded, self.preview, self.sample) if attempt is not None]
+        named = (self.encoded, self.preview, self.sample)
+        return [*(attempt for attempt in named if attempt is not None), *self.others.values()]
 
 
 class _Workshop:
@@ -198,6 +200,9 @@ class _Workshop:
         if self._wanted.sample is not None:
             sample = SampleProduct(self._wanted.sample, len(span), self._fps, self._to_rgb, self._budget)
             making.sample = Attempt(sample, span.start, self._log)
+        for recipe in self._wanted.others:
+            product = recipe.start(part, self._fps, self._budget)
+            making.others[recipe.name] = Attempt(product, span.start, self._log)
         return making
 
     def _copy(self, making: _Making) -> None:
@@ -257,4 +262,5 @@ def _window(making: _Making, timeline: Timeline) -> Window:
         error=error,
         preview=making.preview.result if making.preview else None,
         sample=making.sample.result if making.sample else None,
+        others={name: attempt.result for name, attempt in making.others.items()},
     )

@@ -1,16 +1,18 @@
 """What a product of a window is: it names the frames it wants, gets them decoded, and finishes.
 
-Preview, sample and encoded window know nothing of each other; a fourth is one more file like theirs.
+Preview, sample and encoded window know nothing of each other. A further one is a file with a `Recipe` and its
+`Product`; callers ask for it in `Wanted.others` and find it by its name in `Window.others`.
 """
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from av.video.frame import VideoFrame
 
 from colcap.errors import RowError
 from colcap.media.libav import LIBAV_ERRORS, Log, media_error
+from colcap.media.timeline import Timeline
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -45,6 +47,24 @@ class Budget:
         if num_bytes > self._left:
             raise RowError("too_large", f"the clip's products exceed {self._max} bytes (max_output_bytes)")
         self._left -= num_bytes
+
+
+class Recipe(Protocol):
+    """A further product that is wanted of each window; it must pickle, since workers make it."""
+
+    @property
+    def name(self) -> str:
+        """Key of the product in `Window.others`."""
+
+    def start(self, part: Timeline, fps: float, budget: Budget) -> Product[Any]:
+        """Begin the product of a window.
+
+        Parameters
+        ----------
+        part : when the window's frames are shown; there are `len(part)`.
+        fps : displayed frames per second of the clip.
+        budget : to spend the product's bytes from, before they are taken.
+        """
 
 
 class Attempt(Generic[T]):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colcap.errors import RowError
+
+if TYPE_CHECKING:
+    from colcap.media.products import Recipe
 
 Frames = NDArray[np.uint8]
 """RGB frames, (num_frames, height, width, 3), contiguous."""
@@ -90,6 +93,8 @@ class Wanted:
     """Make a preview of each window."""
     sample: SampleSpec | None = None
     """Sample frames of each window for a model."""
+    others: tuple[Recipe, ...] = ()
+    """Further products to make of each window, from the same decode."""
     num_threads: int = 1
     """Decoder and encoder threads."""
 
@@ -191,6 +196,8 @@ class Window:
     """The preview, or why there is none; None: not asked for."""
     sample: Sample | RowError | None = None
     """The sampled frames, or why there are none; None: not asked for."""
+    others: dict[str, Any | RowError] = field(default_factory=dict, repr=False)
+    """Further products by their recipes' names, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
