@@ -1,6 +1,6 @@
 """Thousands of damaged clips through the real worker pool, and an account of every one of them.
 
-    python tests/media/corruption.py [--inputs 3000] [--seed 0] [--workers 2] [--timeout-s 60]
+    python tests/media/corruption.py [--inputs 3000] [--seed 0] [--workers 2] [--timeout-s 60] [--minutes 60]
 
 Each input is a small clip of one of FORMATS with one seeded damage: cut short, bits flipped, a run overwritten, a size
 field that lies, pieces in another order. It goes through `MediaStep` in a `MediaPool` worker with every product asked
@@ -222,6 +222,8 @@ def _shown(mp4: bytes) -> int:
 class Report:
     """All accounts together."""
 
+    num_inputs: int = 0
+    """Inputs that were sent."""
     outcomes: dict[str, Counter[str]] = field(default_factory=lambda: {damage: Counter() for damage in DAMAGES})
     """Rows by outcome, for each damage."""
     broken: list[str] = field(default_factory=list)
@@ -255,13 +257,16 @@ class Report:
             yield f"largest worker: {max(self.memory) / 1e6:.0f} MB at most; by quarter of the run {told} MB"
 
 
-def run(count: int, *, seed: int, workers: int, timeout_s: float) -> Report:
-    """Send inputs through a pool, a few ahead of the workers."""
-    report = Report()
+def run(count: int, *, seed: int, workers: int, timeout_s: float, minutes: float = 60) -> Report:
+    """Send inputs through a pool, a few ahead of the workers, until the time is over."""
+    report, end = Report(), time.monotonic() + 60 * minutes
     pending: deque[tuple[int, str, str, Future[Account]]] = deque()
     with MediaPool(workers, timeout_s=timeout_s, max_memory_bytes=WORKER_BYTES) as pool:
         for index, (name, damage, data) in enumerate(inputs(count, seed)):
+            if time.monotonic() > end:
+                break
             pending.append((index, name, damage, pool.submit(process, index, data)))
+            report.num_inputs += 1
             if len(pending) > 2 * workers:
                 _settle(report, *pending.popleft())
             if index % EVERY == EVERY - 1:
@@ -302,12 +307,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--timeout-s", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=60)
     args = parser.parse_args()
     started = time.monotonic()
-    report = run(args.inputs, seed=args.seed, workers=args.workers, timeout_s=args.timeout_s)
-    print(f"{report.num_rows} of {args.inputs} inputs have a row ({time.monotonic() - started:.0f} s)")
+    report = run(args.inputs, seed=args.seed, workers=args.workers, timeout_s=args.timeout_s, minutes=args.minutes)
+    print(f"{report.num_rows} of {report.num_inputs} inputs have a row ({time.monotonic() - started:.0f} s)")
     print("\n".join([*report.lines(), *report.broken]))
-    sys.exit(1 if report.broken or report.num_rows != args.inputs else 0)
+    sys.exit(1 if report.broken or report.num_rows != report.num_inputs else 0)
 
 
 if __name__ == "__main__":
