@@ -11,7 +11,7 @@ import resource
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from colcap.errors import RowError
@@ -39,12 +39,18 @@ def run_task(fn: Callable[..., T], *args: Any) -> T:
 
 
 def start_worker(
+    environment: Mapping[str, str],
     cores: tuple[int, ...] | None,
     max_memory_bytes: int | None,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
-    """Prepare this process for media work; see `MediaPool`."""
+    """Prepare this process for media work; see `MediaPool`.
+
+    The environment is the pool's: that of the fork server is older, and an object store's address or keys may have
+    been set since.
+    """
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         _die_with_parent()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -108,7 +109,9 @@ class MediaPool:
     def _new_pool(self) -> pebble.ProcessPool:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        return pebble.ProcessPool(1, initializer=start_worker, initargs=self._start, context=context)
+        return pebble.ProcessPool(
+            1, initializer=start_worker, initargs=(dict(os.environ), *self._start), context=context
+        )
 
     def _hand_out(self) -> None:
         """Give waiting tasks to workers that have nothing to do."""
