@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -68,7 +69,8 @@ def connect(
     connection = duckdb.connect(":memory:", config={**_LOCKED_DOWN, "memory_limit": memory_limit})
     try:
         connection.execute("SET parquet_metadata_cache = true")  # a second query over 2,000 parts takes 0.6 of the time
-        connection.execute("SET enable_progress_bar = false")  # it would be drawn into a program's output
+        with suppress(duckdb.Error):  # in Jupyter without ipywidgets there is no bar, and no setting of it
+            connection.execute("SET enable_progress_bar = false")  # it would be drawn into a program's output
         for table in (*TABLES, *SIDE_TABLES):
             if blobs or table not in BLOB_TABLES:
                 _make_views(connection, root, table, part)

@@ -61,7 +61,7 @@ def test_ctrl_c_stops_the_script_and_not_its_engine(script: subprocess.Popen[str
     engines = engine_processes(script.pid)
 
     os.killpg(script.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
-    out, err = script.communicate(timeout=30)
+    out, err = script.communicate(timeout=90)
 
     assert answer.startswith("A red star")
     assert (out, err) == (answer, "")
