@@ -189,11 +189,11 @@ def preview(
       colcap preview out --where "clip_id like 'street%'" --preview-target-height 480
     """
     from colcap import api
-    from colcap.runners.selecting import select_windows
+    from colcap.runners.again import choose_previews
 
     given = parameters(flags).get("preview", {}) | ({"verbose": True} if verbose else {})
     if dry_run:
-        tell(select_windows(api.open(run).path, where), "previewed")
+        tell(choose_previews(api.open(run).path, where, given), "previewed")
         return
     with ctrl_c():
         print_summary(api.preview(run, where=where, root=root, console=err, **given))
@@ -215,11 +215,11 @@ def enhance(run: Path | Url, where: str | None, caption_set: str, dry_run: bool,
     chooses it.
     """
     from colcap import api
-    from colcap.runners.selecting import select_windows
+    from colcap.runners.again import choose_enhancements
 
     given = parameters(flags).get("enhancement", {}) | ({"verbose": True} if verbose else {})
     if dry_run:
-        tell(select_windows(api.open(run).path, where, caption_set=caption_set), "enhanced")
+        tell(choose_enhancements(api.open(run).path, where, caption_set, given), "enhanced")
         return
     with ctrl_c():
         print_summary(api.enhance(run, where=where, console=err, caption_set=caption_set, **given))

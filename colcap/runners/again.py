@@ -53,16 +53,35 @@ def _of_set(config: Config, caption_set: str) -> Config:
 
 def preview_again(run: Path, given: Given, *, where: str | None, parameters: Mapping[str, Any]) -> None:
     """Make the previews of the windows for which a condition holds; see `api.preview`."""
+    launch.preview(run, _preview_config(run, parameters), given, select_windows(run, where))
+
+
+def choose_previews(run: Path, where: str | None, parameters: Mapping[str, Any]) -> Selection:
+    """Windows whose preview would be made, if it can be made so."""
+    _preview_config(run, parameters)
+    return select_windows(run, where)
+
+
+def _preview_config(run: Path, parameters: Mapping[str, Any]) -> Config:
     nested = {"generate_previews": True, "preview": dict(parameters)}
-    config = parse(merge(saved_config(run).model_dump(), nested), source="preview")
-    launch.preview(run, config, given, select_windows(run, where))
+    return parse(merge(saved_config(run).model_dump(), nested), source="preview")
 
 
 def enhance_again(
     run: Path, given: Given, *, where: str | None, caption_set: str, parameters: Mapping[str, Any]
 ) -> None:
     """Enhance the captions of the windows for which a condition holds, or all that need it; see `api.enhance`."""
-    nested = {"caption_set": caption_set, "captions": [], "enhancement": dict(parameters)}
-    config = parse(merge(saved_config(run).model_dump(exclude_unset=True), nested), source="enhance")
+    config = _enhance_config(run, caption_set, parameters)
     selection = None if where is None else select_windows(run, where, caption_set=caption_set)
     launch.enhance(run, config, given, selection)
+
+
+def choose_enhancements(run: Path, where: str | None, caption_set: str, parameters: Mapping[str, Any]) -> Selection:
+    """Windows whose caption would be enhanced, if it can be done so."""
+    _enhance_config(run, caption_set, parameters)
+    return select_windows(run, where, caption_set=caption_set)
+
+
+def _enhance_config(run: Path, caption_set: str, parameters: Mapping[str, Any]) -> Config:
+    nested = {"caption_set": caption_set, "captions": [], "enhancement": dict(parameters)}
+    return parse(merge(saved_config(run).model_dump(exclude_unset=True), nested), source="enhance")
