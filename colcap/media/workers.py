@@ -22,12 +22,14 @@ import pebble.pool.process
 from pebble.pool.base_pool import PoolStatus
 
 from colcap.errors import ColcapError, RowError
+from colcap.media.awake import AwakeClock
 from colcap.media.worker_process import run_task, start_worker
 
 T = TypeVar("T")
 
-# pebble times tasks by the wall clock: one jump forward, and every task in flight would be a `timeout` row
-pebble.pool.process.time = SimpleNamespace(time=time.monotonic, sleep=time.sleep)
+# pebble times tasks by the wall clock: one jump forward, or a pause of the run, and every task in flight would be a
+# `timeout` row
+pebble.pool.process.time = SimpleNamespace(time=AwakeClock().time, sleep=time.sleep)
 
 MAX_MEMORY_BYTES: Final = 6 << 30
 TRIES: Final = 3
@@ -52,7 +54,7 @@ class MediaPool:
     ----------
     num_workers : worker processes.
     cores : cores the workers may use; None: all of this process's.
-    timeout_s : seconds a task may run before its worker is killed.
+    timeout_s : seconds a task may run before its worker is killed; while the process is stopped, none pass.
     max_memory_bytes : private memory of one worker; None: no limit.
     initializer, initargs : called in each new worker.
 

@@ -228,8 +228,8 @@ class Report:
     """Rows by outcome, for each damage."""
     broken: list[str] = field(default_factory=list)
     """Broken invariants, with the input they belong to."""
-    unseen: int = 0
-    """Windows with damage that no row tells of."""
+    unseen: list[str] = field(default_factory=list)
+    """Windows with damage that no row tells of, with the input they belong to."""
     memory: list[int] = field(default_factory=list)
     """Unique set size of the largest worker, in bytes, every EVERY inputs."""
 
@@ -251,7 +251,7 @@ class Report:
         total: Counter[str] = sum(self.outcomes.values(), Counter())
         yield f"{'all':<15}" + ", ".join(f"{name} {total[name]}" for name in names)
         yield f"crashed {total['error crashed']}, hung {total['error timeout']}, broken invariants {len(self.broken)}"
-        yield f"windows with damage that no row tells of: {self.unseen}"
+        yield f"windows with damage that no row tells of: {len(self.unseen)}"
         if self.memory:
             told = ", ".join(f"{size:.0f}" for size in self.quarters())
             yield f"largest worker: {max(self.memory) / 1e6:.0f} MB at most; by quarter of the run {told} MB"
@@ -287,7 +287,7 @@ def _settle(report: Report, index: int, name: str, damage: str, task: Future[Acc
         made = Account(f"raised {type(error).__name__}", [repr(error)])
     report.outcomes[damage][made.outcome] += 1
     report.broken += [f"input {index} ({name}, {damage}): {what}" for what in made.broken]
-    report.unseen += made.unseen
+    report.unseen += [f"input {index} ({name}, {damage})"] * made.unseen
 
 
 def _worker_bytes() -> Sequence[int]:
@@ -312,7 +312,7 @@ def main() -> None:
     started = time.monotonic()
     report = run(args.inputs, seed=args.seed, workers=args.workers, timeout_s=args.timeout_s, minutes=args.minutes)
     print(f"{report.num_rows} of {report.num_inputs} inputs have a row ({time.monotonic() - started:.0f} s)")
-    print("\n".join([*report.lines(), *report.broken]))
+    print("\n".join([*report.lines(), *report.broken, *(f"untold: {what}" for what in report.unseen)]))
     sys.exit(1 if report.broken or report.num_rows != report.num_inputs else 0)
 
 

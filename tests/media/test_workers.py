@@ -218,3 +218,32 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert 'put what calls colcap under `if __name__ == "__main__":`' in last
+
+
+PAUSED = """
+import os, time
+from colcap.media import MediaPool
+def begun() -> None:
+    print("begun", flush=True)
+    for _ in range(20):  # a second of being awake; one long sleep would end with the pause
+        time.sleep(0.05)
+if __name__ == "__main__":
+    with MediaPool(1, timeout_s=3) as pool:
+        pool.submit(len, "start the worker").result()
+        print(pool.submit(begun).exception(), flush=True)
+"""
+
+
+def test_a_run_that_is_paused_has_no_timeouts(tmp_path: Path) -> None:
+    script = tmp_path / "paused.py"
+    script.write_text(PAUSED)
+    command = [sys.executable, script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
+        assert run.stdout is not None
+        begun = run.stdout.readline()
+        os.killpg(run.pid, signal.SIGSTOP)
+        time.sleep(4.5)
+        os.killpg(run.pid, signal.SIGCONT)
+        said = run.stdout.read()
+
+    assert (begun, said) == ("begun\n", "None\n")
