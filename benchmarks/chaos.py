@@ -32,6 +32,7 @@ import psutil
 
 import colcap
 from colcap.footers import INDEX
+from colcap.media.awake import AwakeClock
 from colcap.models.tiny.synth import clip, random_scene
 from colcap.qa.check import check
 
@@ -134,7 +135,7 @@ def live(job: Job, run: Path, kill: Kill, rng: random.Random) -> bool:
     )
     try:
         killed = kill.moment != "operation" and wait_for(kill, process, run, rng) and strike(kill.target, process.pid)
-        said = process.communicate(timeout=PATIENCE_S)[1].decode()
+        said = last_words(process)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -142,6 +143,15 @@ def live(job: Job, run: Path, kill: Kill, rng: random.Random) -> bool:
         raise Broken(f"exit code {process.returncode} after {kill}:\n{said}")
     all_gone(process.pid)
     return killed or process.returncode != 0
+
+
+def last_words(process: subprocess.Popen[bytes]) -> str:
+    """What it said, once it has ended; the time in which this command itself was stopped does not count."""
+    clock = AwakeClock()
+    while clock.time() < PATIENCE_S:
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=0.5)[1].decode()
+    raise Broken(f"still running after {PATIENCE_S:g} s")
 
 
 def wait_for(kill: Kill, process: subprocess.Popen[bytes], run: Path, rng: random.Random) -> bool:
@@ -188,9 +198,9 @@ def is_a(target: str, process: psutil.Process, run_pid: int) -> bool:
 
 def all_gone(pid: int) -> None:
     """Wait until no process of the run's session, and no engine of it, is left."""
-    deadline = time.monotonic() + GONE_WITHIN_S
+    clock = AwakeClock()
     while left := [p.pid for p in psutil.process_iter() if belongs(p, pid)]:
-        if time.monotonic() > deadline:
+        if clock.time() > GONE_WITHIN_S:
             raise Broken(f"processes {left} outlived their run {pid} by {GONE_WITHIN_S:g} s")
         time.sleep(0.05)
 
@@ -271,7 +281,10 @@ def captioned(args: argparse.Namespace) -> Iterator[tuple[str, ...]]:
         yield ("--captioning-algorithm", "tiny") if args.captions else ("--no-generate-captions",)
         return
     words = ("--port", "0", "--slots", "8", "--prefill-ms", "20", "--token-ms", "1")
-    server = subprocess.Popen([sys.executable, str(SERVER), *words], stdout=subprocess.PIPE, text=True)
+    # a session of its own, as the runs have: where this command is stopped for a while, they go on, and need it
+    server = subprocess.Popen(
+        [sys.executable, str(SERVER), *words], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         assert server.stdout is not None
         url = server.stdout.readline().strip()

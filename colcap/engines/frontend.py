@@ -98,6 +98,11 @@ class FrontEnd:
             ) from error
 
     @property
+    def was_killed(self) -> bool:
+        """Whether a signal has ended the engine's process: somebody's, or the kernel's, short of memory."""
+        return self._host is not None and (self._host.exitcode or 0) < 0
+
+    @property
     def last_words(self) -> str:
         """What the engine's process said last."""
         words = self._host.last_words() if self._host is not None else ""

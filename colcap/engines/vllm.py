@@ -144,12 +144,22 @@ class VllmEngine:
     def wait(self) -> None:
         """Wait until the engine is ready; where it does not start, it is closed. Raises ConfigError or EngineError."""
         try:
-            self._front.wait()
+            self._wait()
             self._encoder = ChatEncoder(self._folder)
         except BaseException:  # Ctrl-C among them
             self.close()
             raise
         self.stats = EngineStats()
+
+    def _wait(self) -> None:
+        """Wait for the first engine; one that is killed while it starts has died as one does later."""
+        first = self._front
+        try:
+            first.wait()
+        except EngineError:
+            if self._closed or not first.was_killed:
+                raise
+            self._revive(first)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
         """Answer requests; see `Engine.generate`."""

@@ -51,6 +51,23 @@ def test_an_engine_that_is_killed(tiny: ResolvedModel) -> None:
     engine.close()
 
 
+def test_an_engine_that_is_killed_while_it_starts(tiny: ResolvedModel) -> None:
+    others = set(engine_processes())
+    engine = VllmEngine(tiny, wait=False)
+    while not (first := set(engine_processes()) - others):
+        time.sleep(0.01)
+    [process] = first
+    process.send_signal(signal.SIGKILL)
+    engine.wait()
+
+    [answer] = engine.generate([Request("Describe.")], Sampling())
+
+    assert answer.text
+    assert not process.is_running()
+    engine.close()
+    assert set(engine_processes()) <= others
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
