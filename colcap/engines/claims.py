@@ -41,6 +41,11 @@ def is_free(core: int) -> bool:
     return free
 
 
+def is_ours(core: int) -> bool:
+    """Whether this process has claimed a core."""
+    return _path(core) in _held
+
+
 def _path(core: int) -> Path | None:
     """The lock file of a core; None where this user's folder for them cannot be trusted."""
     folder = Path(tempfile.gettempdir()) / f"colcap-cores-{os.getuid()}"

@@ -59,6 +59,7 @@ def plan_cores(num_engine_cores: int | None = None, *, num_engines: int = 1) -> 
     if num_engine_cores is not None and num_engine_cores > len(cores):
         raise ConfigError(f"runtime.engine_cores: got {num_engine_cores}; this process may use {len(cores)} cores")
     free = [core for core in cores if claims.is_free(core)]
+    free.sort(key=claims.is_ours, reverse=True)  # an engine of this process, which is still running, has them
     wanted = max(num_engines, len(free) // 2) if num_engine_cores is None else num_engine_cores
     engine = tuple(sorted([*free, *(core for core in cores if core not in free)][:wanted]))
     shared = [core for core in engine if not claims.claim(core)]

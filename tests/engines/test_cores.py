@@ -87,6 +87,19 @@ def test_a_claim_ends_with_its_process(other_run: subprocess.Popen[str]) -> None
     assert (taken, claims.is_free(0), claims.claim(0), claims.claim(0)) == (False, True, True, True)
 
 
+@pytest.mark.parametrize("other_run", [[0]], indirect=True)
+def test_a_running_engine_keeps_its_cores(monkeypatch: pytest.MonkeyPatch, other_run: subprocess.Popen[str]) -> None:
+    """The next run of this process may use the engine, and must keep media work off its core."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    first = plan_cores()
+    other_run.kill()
+    other_run.wait()
+
+    again = plan_cores()
+
+    assert (first.engine, first.media) == (again.engine, again.media) == ((1,), (0,))
+
+
 def test_a_folder_that_others_can_write_to_holds_no_claims(tmp_path: Path) -> None:
     folder = tmp_path / f"colcap-cores-{os.getuid()}"
     folder.mkdir()
