@@ -90,6 +90,17 @@ FLAGS: Final = (
     Flag("allow-http", "limits.http"),
 )
 
+
+def named(path: str) -> str:
+    """A parameter as TOML and as the command line call it.
+
+    >>> named("captioning.fp8")
+    'captioning.fp8 (--captioning-use-fp8-weights)'
+    """
+    typed = [flag.name for flag in FLAGS if flag.path == path]
+    return f"{path} (--{typed[0]})" if typed else path
+
+
 SECTIONS: Final = {
     "captioning-": "Windows and captions",
     "model-dir": "Windows and captions",

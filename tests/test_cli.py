@@ -78,6 +78,9 @@ def test_fail_on_error_exits_with_1(manifest: Path, run: Path) -> None:
     assert colcap_cli("run", manifest, run, *flags, "--fail-on-error").returncode == 1
 
 
+FP8 = "captioning.fp8 (--captioning-use-fp8-weights): needs a GPU"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -85,7 +88,7 @@ def test_fail_on_error_exits_with_1(manifest: Path, run: Path) -> None:
         (["run", "m.parquet", "out", "--captioning-window-size", "2"], "captioning.window_size: got 2"),
         (["run", "m.parquet", "out", "--captioning-algorithm", "qwen"], "Qwen/Qwen2.5-VL-7B-Instruct"),
         (["run", "m.parquet", "out", "--config", "none.toml"], "none.toml"),
-        (["run", "m.parquet", "out", "--captioning-algorithm", "tiny", "--captioning-use-fp8-weights"], "fp8"),
+        (["run", "m.parquet", "out", "--captioning-algorithm", "tiny", "--captioning-use-fp8-weights"], FP8),
         (["status", "nowhere"], "is not a run folder, there is no such folder"),
         (["status", "."], "is not a run folder, it has no run.toml"),
         (["run", "m.parquet", ".", "--no-generate-captions"], "is not empty and no run of colcap's, it has m.parquet"),

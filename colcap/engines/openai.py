@@ -8,7 +8,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
@@ -44,8 +44,14 @@ NO_KEY: Final = "none"
 NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-def check_available(server: Server, *, fp8: bool = False) -> None:
+def check_available(server: Server, *, fp8: bool = False, named: Callable[[str], str] = str) -> None:
     """Refuse, before any work, what cannot work: options that are missing, a server that is not there.
+
+    Parameters
+    ----------
+    server : where it is.
+    fp8 : whether the weights are to be quantized.
+    named : what whoever chose a parameter calls it.
 
     Raises
     ------
@@ -55,9 +61,9 @@ def check_available(server: Server, *, fp8: bool = False) -> None:
     if find_spec("openai") is None:
         raise ConfigError("the engine openai needs the package of that name: pip install 'colcap[openai]'")
     if server.api_base is None:
-        raise ConfigError("the engine openai needs the server's address: api_base, such as http://localhost:8000/v1")
+        raise ConfigError(f"{named('server.api_base')}: the engine openai needs it, such as http://localhost:8000/v1")
     if fp8:
-        raise ConfigError("fp8: the server decides about its weights; leave it out with the engine openai")
+        raise ConfigError(f"{named('fp8')}: the server decides about its weights; leave it out with the engine openai")
     with ThreadPoolExecutor(1) as thread:  # a notebook has a running loop in this one
         thread.submit(asyncio.run, _greet(server)).result()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -31,8 +31,13 @@ GPU_RENDERERS: Final = 2
 NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-def check_available(*, fp8: bool = False) -> None:
+def check_available(*, fp8: bool = False, named: Callable[[str], str] = str) -> None:
     """Refuse, in plain words and without importing vLLM, what cannot work here.
+
+    Parameters
+    ----------
+    fp8 : whether the weights are to be quantized.
+    named : what whoever chose a parameter calls it.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def check_available(*, fp8: bool = False) -> None:
         raise ConfigError("captions need vLLM, which is not installed: README.md has its CPU and its GPU build")
     if core_plan.is_cpu_build():
         if fp8:
-            raise ConfigError("fp8: needs a GPU; the installed vLLM is the build for CPUs")
+            raise ConfigError(f"{named('fp8')}: needs a GPU; the installed vLLM is the build for CPUs")
     elif not core_plan.has_gpu():
         raise ConfigError("the installed vLLM needs a GPU and none can be seen; README.md has its build for CPUs")
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from colcap import flags
 from colcap.config import Captioning, Config, Enhancement
 from colcap.engines.base import Engine
 from colcap.engines.cores import CorePlan, plan_cores, visible_gpus
@@ -17,10 +18,13 @@ def check_engine(chosen: Captioning | Enhancement) -> None:
     """Refuse, before any work, what the engine could not do. Raises ConfigError or EngineError."""
     from colcap.engines import openai, vllm  # they look at package metadata; neither is imported itself
 
+    def named(parameter: str) -> str:
+        return flags.named(f"{'enhancement' if isinstance(chosen, Enhancement) else 'captioning'}.{parameter}")
+
     if chosen.engine == "openai":
-        openai.check_available(chosen.server, fp8=chosen.fp8)
+        openai.check_available(chosen.server, fp8=chosen.fp8, named=named)
     else:
-        vllm.check_available(fp8=chosen.fp8)
+        vllm.check_available(fp8=chosen.fp8, named=named)
 
 
 def engine_cores(config: Config, chosen: Captioning | Enhancement | None) -> CorePlan:

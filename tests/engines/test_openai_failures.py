@@ -21,6 +21,7 @@ from colcap.config import parse
 from colcap.engines import openai
 from colcap.engines.base import Generation, Request, Sampling
 from colcap.errors import ConfigError, EngineError
+from colcap.runners.engine import check_engine
 from colcap.server import Server
 
 KEY = "sk-very-secret-key"
@@ -316,8 +317,11 @@ def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({}, "needs the server's address: api_base"),
-        ({"fp8": True, "server": {"api_base": "http://127.0.0.1:9/v1"}}, "fp8: the server decides"),
+        ({}, r"captioning\.server\.api_base \(--api-base\): the engine openai needs it"),
+        (
+            {"fp8": True, "server": {"api_base": "http://127.0.0.1:9/v1"}},
+            r"captioning\.fp8 \(--captioning-use-fp8-weights\): the server decides",
+        ),
     ],
 )
 def test_what_is_missing_is_told_before_any_work(
@@ -325,3 +329,8 @@ def test_what_is_missing_is_told_before_any_work(
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         colcap.run(manifest, tmp_path / "out", captioning={"engine": "openai", **options})
+
+
+def test_the_enhancing_servers_address_is_called_by_its_own_name() -> None:
+    with pytest.raises(ConfigError, match=r"enhancement\.server\.api_base \(--enhance-captions-api-base\)"):
+        check_engine(parse({"enhancement": {"engine": "openai"}}).enhancement)
