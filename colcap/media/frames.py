@@ -14,6 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from colcap.media.demux import Source, doubts, read_clip
+from colcap.media.headers import has_whole_headers
 from colcap.media.libav import Log, media_error
 from colcap.media.limits import Limits
 from colcap.media.timeline import Timeline, is_increasing, timeline_of
@@ -22,6 +23,9 @@ SKIPS_EXACTLY: Final = frozenset(("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1v
 """Decoders that can leave out frames nobody refers to, with every other frame the same; others read the setting at
 start only, or not at all."""
 
+LOSES_FRAMES: Final = frozenset(("av1", "vp9"))
+"""Decoders that give no frame at all for damaged data. They skip nothing on request, so that decoding everything costs
+little more than what is wanted, and tells what is lost."""
 
 DEFAULT_RATE: Final = Fraction(25)
 """Frames per second of clips that tell nothing about time."""
@@ -90,7 +94,8 @@ class PacketFrames:
 
     def _decode(self, positions: set[int]) -> Iterator[VideoFrame]:
         context, skips = self.source.stream.codec_context, self.source.codec in SKIPS_EXACTLY
-        for span in spans(positions, self.source):
+        everything = len(positions) > 1 and self.source.codec in LOSES_FRAMES
+        for span in [range(len(self.source.packets))] if everything else spans(positions, self.source):
             if context.is_open:
                 context.flush_buffers()
             for position in span:
@@ -226,7 +231,7 @@ def _describe(source: Source) -> str:
 
 def frames_of(source: Source, trust: Trust, limits: Limits, log: Log, num_threads: int) -> FrameSource:
     """The frames of a clip, by packets where those can be trusted, else counted by decoding."""
-    if trust is Trust.PACKETS and not doubts(source):
+    if trust is Trust.PACKETS and not doubts(source) and has_whole_headers(source):
         return PacketFrames(source, source.timeline(), log, checked=False)
     counted = count_frames(source.data, limits, log, num_threads)
     by_packets = [source.times[position].pts for position in source.shown]

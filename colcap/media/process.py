@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from colcap.errors import RowError
@@ -60,7 +61,7 @@ def process_clip(data: bytes, wanted: Wanted, limits: Limits = DEFAULT_LIMITS) -
 def process_window(
     mp4: bytes, wanted: Wanted, *, fps: float, duration_s: float, limits: Limits = DEFAULT_LIMITS
 ) -> Window:
-    """Make products of a stored window; the same bytes and ids as `process_clip` made, or would have made.
+    """Make products of a stored window; the same bytes as `process_clip` made, or would have made.
 
     Parameters
     ----------
@@ -183,6 +184,7 @@ class _Workshop:
         self._budget = Budget(limits.max_output_bytes)
         self._why_not_copy = why_not_copy(source, frames)
         self._is_whole = is_window_already(source, frames)
+        self._file = sha256(source.data).hexdigest() if wanted.sample else ""
         self._to_rgb = Scaler(SAMPLE_FORMAT)
         self._to_preview = Scaler(preview_format(wanted.preview)) if wanted.preview else None
 
@@ -198,7 +200,8 @@ class _Workshop:
             preview = PreviewProduct(self._wanted.preview, part, self._fps, self._to_preview, self._budget)
             making.preview = Attempt(preview, span.start, self._log)
         if self._wanted.sample is not None:
-            sample = SampleProduct(self._wanted.sample, len(span), self._fps, self._to_rgb, self._budget)
+            origin = f"{self._file} {span}"
+            sample = SampleProduct(self._wanted.sample, len(span), self._fps, self._to_rgb, self._budget, origin)
             making.sample = Attempt(sample, span.start, self._log)
         for recipe in self._wanted.others:
             product = recipe.start(part, self._fps, self._budget)

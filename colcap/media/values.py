@@ -165,7 +165,8 @@ class Sample:
     source_fps: float
     """Displayed frames per second of the clip."""
     content_id: str
-    """Hash of pixels, shape, indices and rates: equal only for the same frames sampled the same way."""
+    """Hash of the clip's file, the window's frames in it, and the sampling: equal only for the same frames sampled the
+    same way. Those of a stored window, which is a file of its own, have another."""
     warning: str | None = None
     """Why the frames are smaller than the model's budget would have them."""
 

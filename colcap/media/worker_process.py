@@ -21,9 +21,17 @@ T = TypeVar("T")
 TRIM: Final[Callable[[int], int] | None] = getattr(ctypes.CDLL(None), "malloc_trim", None)
 """Gives free memory back to the system; None where the C library is not glibc."""
 
+MALLOPT: Final[Callable[[int, int], int] | None] = getattr(ctypes.CDLL(None), "mallopt", None)
+"""Sets how memory is asked for and given back; None where the C library has no such thing."""
+
 TRIM_EVERY: Final = 64
 """Tasks between two trims. Memory that a clip has to ask for again costs it a page fault each 4 kB, which can be a
 tenth of its time; memory that is never given back grows with the largest clips that came by."""
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of glibc's mallopt(3)."""
+KEPT_BYTES: Final = 1 << 30
+"""Free memory that a worker keeps between two trims."""
 
 _tasks = itertools.count(1)
 
@@ -36,6 +44,13 @@ def run_task(fn: Callable[..., T], *args: Any) -> T:
         return fn(*args)
     except MemoryError as error:
         raise RowError("too_large", "the worker's memory limit was reached") from error
+
+
+def keep_memory() -> None:
+    """Keep the memory of one clip's frames for the next one's: asking the system for it again cost 5% of a decode."""
+    if MALLOPT is not None:
+        MALLOPT(M_MMAP_MAX, 0)
+        MALLOPT(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def start_worker(
@@ -51,6 +66,7 @@ def start_worker(
     been set since.
     """
     os.environ.update(environment)
+    keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         _die_with_parent()

@@ -63,7 +63,8 @@ def pictures(made: Made) -> Iterator[Picture]:
 def make(made: Made) -> bytes:
     """Encode a clip."""
     file = io.BytesIO()
-    with av.open(file, "w", format=made.container, options=made.muxer) as output:
+    options = {"fflags": "bitexact", **made.muxer}  # no random ids: the same clip in every run
+    with av.open(file, "w", format=made.container, options=options) as output:
         stream = _video_stream(output, made)
         sound = (
             output.add_stream("aac" if made.container != "flv" else "libmp3lame", rate=44100) if made.audio else None
@@ -85,9 +86,8 @@ def _video_stream(output: av.container.OutputContainer, made: Made) -> av.VideoS
     options = dict(made.options)
     if made.codec in ("libx264", "libx265"):
         options.setdefault("preset", "veryfast" if made.codec == "libx264" else "ultrafast")
-        options[made.codec.removeprefix("lib") + "-params"] = made.x264 + (
-            "log-level=none" if made.codec == "libx265" else ""
-        )
+        fixed = "log-level=none" if made.codec == "libx265" else "mbtree=0"  # whose AVX-512 code is not the same twice
+        options[made.codec.removeprefix("lib") + "-params"] = ":".join(filter(None, [made.x264.strip(":"), fixed]))
     stream = output.add_stream(made.codec, rate=made.fps, options=options)
     stream.width, stream.height, stream.pix_fmt = made.width, made.height, made.pix_fmt
     context = stream.codec_context

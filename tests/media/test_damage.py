@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
+import av
 import clips
 import pytest
 
 from colcap.errors import RowError
-from colcap.media import PreviewSpec, SampleSpec, Wanted, process_clip
+from colcap.media import PreviewSpec, Sample, SampleSpec, Wanted, process_clip
 
 WANTED = Wanted(window_size=32, remainder_threshold=16, preview=PreviewSpec(target_height=60), sample=SampleSpec())
 
@@ -85,3 +88,32 @@ def test_a_cover_picture_is_not_the_video() -> None:
     with pytest.raises(RowError) as raised:
         process_clip(clips.with_cover(None), WANTED)
     assert (raised.value.kind, raised.value.status) == ("no_video", "skipped")
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "share"),
+    [("av1 mp4", 39, 0.5), ("vp9 webm", 39, 0.7), ("h264 gop 12", 34, 0.02), ("hevc", 39, 0.02)],
+)
+def test_damage_in_frames_that_nobody_wants_is_told(name: str, number: int, share: float) -> None:
+    data = bytearray(clips.clip(name))
+    wanted = Wanted(window_size=90, sample=SampleSpec(sampling_fps=1.2))
+    chosen = process_clip(bytes(data), wanted).windows[0].sample
+    assert isinstance(chosen, Sample)
+    assert chosen.frame_indices == [0, 30, 59, 89]
+    at, size = packet_at(bytes(data), number)
+    data[at : at + max(4, int(share * size))] = b"\xff" * max(4, int(share * size))
+    result = process_clip(bytes(data), wanted)
+
+    assert result.probe.warning is not None
+    assert "damaged: " in result.probe.warning
+    for window in result.windows:
+        assert window.mp4 is not None
+        assert len(clips.frame_hashes(window.mp4)) == window.num_frames
+
+
+def packet_at(data: bytes, number: int) -> tuple[int, int]:
+    """Where the packet of a displayed frame is in a file, and its size."""
+    with av.open(io.BytesIO(data)) as container:
+        packets = sorted((p for p in container.demux(video=0) if p.size), key=lambda packet: packet.pts or 0)
+        body = bytes(packets[number])
+        return data.index(body), len(body)

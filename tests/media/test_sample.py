@@ -73,8 +73,9 @@ def test_id_is_of_content_and_sampling() -> None:
     specs = [TINY, RAW, replace(TINY, sampling_fps=3.0), replace(TINY, factor=14)]
     ids = [sample_of(data, spec).content_id for spec in specs]
     other = sample_of(clips.make(clips.Made(num_frames=91)), TINY).content_id
+    parts = process_clip(data, Wanted(window_size=30, remainder_threshold=30, sample=TINY)).windows
 
-    assert len({*ids, other}) == 5
+    assert len({*ids, other, *(part.sample.content_id for part in parts)}) == 5 + 3  # type: ignore[union-attr]
     assert sample_of(clips.clip("h264 gop 12"), TINY).content_id == ids[0]
 
 
