@@ -25,7 +25,7 @@ def has_whole_headers(source: Source) -> bool:
     try:
         reader = BitStreamFilterContext("trace_headers", source.stream)
         for packet in source.packets:
-            reader.filter(Packet(memoryview(packet)))  # a copy: the filter takes the packet's bytes away
+            reader.filter(Packet(bytes(packet)))  # a copy: the filter takes the packet's bytes away
     except FFmpegError:
         return False
     return True
