@@ -32,6 +32,12 @@ T = TypeVar("T")
 GPU_GOODBYE_S: Final = 5.0
 """How long an engine on a GPU may take to give its memory back."""
 
+MAX_REQUESTS_IN_FLIGHT: Final = 256
+"""More than these wait outside the engine."""
+
+MAX_BYTES_IN_FLIGHT: Final = 4 << 30
+"""More bytes of video than these wait outside the engine, which holds a second copy of each."""
+
 SEND_HOME_S: Final = 1.0
 """How long requests that nobody waits for any more may take to be taken back, in seconds."""
 
@@ -48,10 +54,6 @@ class Launch:
     """GPUs of the engine; none where it may use all."""
     verbose: bool
     """Let its processes say more, to the log."""
-    max_requests_in_flight: int
-    """More than these wait outside."""
-    max_bytes_in_flight: int
-    """More bytes of video than these wait outside."""
     sight: Sight | None
     """How it is shown frames; None for a text model."""
     renderers: int
@@ -149,7 +151,7 @@ class FrontEnd:
         try:
             env = options.engine_env(cores, gpus=self._launch.gpus, verbose=verbose)
             self._host = EngineHost(env=env, cores=cores, verbose=verbose)
-            self._room = Room(self._launch.max_requests_in_flight, self._launch.max_bytes_in_flight)
+            self._room = Room(MAX_REQUESTS_IN_FLIGHT, MAX_BYTES_IN_FLIGHT)
             self._render_processes = [self._new_renderer() for _ in range(self._launch.renderers)]
             self._llm = boot(self._launch.args, options.frontend_env(), self._host)
             self._rendering = self._open_rendering()

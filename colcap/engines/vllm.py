@@ -80,8 +80,6 @@ class VllmEngine:
         there are.
     renderers : processes that turn frames into the engine's input; default 2 on a GPU, and none on a CPU, where they
         would take its cores from decoding. With them the engine remembers no videos.
-    max_requests_in_flight, max_bytes_in_flight : more than these wait outside the engine, which holds a second
-        copy of each video.
     engine_kwargs : further options of vLLM's `AsyncEngineArgs`; they win over ours.
     verbose : let the engine's processes say more, and log it as INFO under `colcap.engines`, else as DEBUG.
     wait : block while the engine starts; otherwise `wait` must be called before the first request.
@@ -103,8 +101,6 @@ class VllmEngine:
         cores: Sequence[int] | None = None,
         gpus: Sequence[str] = (),
         renderers: int | None = None,
-        max_requests_in_flight: int = 256,
-        max_bytes_in_flight: int = 4 << 30,
         engine_kwargs: Mapping[str, Any] = NO_OPTIONS,
         verbose: bool = False,
         wait: bool = True,
@@ -126,16 +122,7 @@ class VllmEngine:
             tensor_parallel_size=max(1, len(gpus)),
             overrides=engine_kwargs,
         )
-        self._launch = Launch(
-            args,
-            on_cores,
-            tuple(gpus),
-            verbose,
-            max_requests_in_flight,
-            max_bytes_in_flight,
-            sight=self._sight,
-            renderers=rendering,
-        )
+        self._launch = Launch(args, on_cores, tuple(gpus), verbose, self._sight, rendering)
         self._start()
         if wait:
             self.wait()

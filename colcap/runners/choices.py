@@ -204,9 +204,9 @@ def caption_step(config: Config, model: ResolvedModel, engine: Engine) -> Captio
         variant,
         caption_fingerprint(config, model),
         config.caption_set,
-        stage2_prompt(config),
-        escalation(config),
-        verbose=config.captioning.verbose,
+        config.captioning.verbose,
+        stage2_prompt=stage2_prompt(config),
+        escalation=escalation(config),
     )
 
 
@@ -246,5 +246,5 @@ def enhance_step(config: Config, engine: Callable[[], Engine], fingerprint: str)
         variant,
         fingerprint,
         config.caption_set,
-        verbose=config.enhancement.verbose,
+        config.enhancement.verbose,
     )

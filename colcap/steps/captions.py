@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 
 from colcap import json_schema
-from colcap.engines.base import Engine, Generation, Request, Sampling, Video
+from colcap.engines.base import Generation, Request, Sampling, Video
 from colcap.errors import RowError
 from colcap.schema import CAPTIONS
+from colcap.steps.asking import AskingStep, answered
 from colcap.steps.escalation import Rung
-from colcap.steps.media_rows import OK, failure
+from colcap.steps.media_rows import failure
 from colcap.steps.window_log import tell_answer
 
 
@@ -37,7 +38,7 @@ class _Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class CaptionStep:
+class CaptionStep(AskingStep):
     """Captions a batch of samples; called from several threads at once, so that batches overlap in the engine.
 
     In: `schema.SAMPLES`, optionally `prompt_text` for a row's own prompt. A sample that failed gives a caption row
@@ -45,22 +46,10 @@ class CaptionStep:
     that was asked again has a row with `attempt` 2, 3, … for each time. Runners count on from the attempts there are.
     """
 
-    engine: Engine
-    sampling: Sampling
-    prompt: str
-    """What the model is asked, unless the row has its own."""
-    prompt_variant: str
-    """`default`, `av`, `av-surveillance`, or `custom`."""
-    fingerprint: str
-    """Hash of the choices that can change a caption."""
-    caption_set: str = "default"
     stage2_prompt: str | None = None
     """Where given, a second pass whose prompt is this text and the first caption."""
-
     escalation: Sequence[Rung] = ()
     """Tried in order, each once, on the answers that it catches; none of them is lost."""
-    verbose: bool = False
-    """Log a line for each answer."""
 
     def __call__(self, samples: pl.DataFrame) -> pl.DataFrame:
         rows = list(samples.iter_rows(named=True))
@@ -112,12 +101,9 @@ class CaptionStep:
             "caption": final.text,
             "caption_json": as_json,
             "stage1_caption": answer.first.text if two_stages else None,
-            "prompt_tokens": final.prompt_tokens,
-            "output_tokens": final.output_tokens,
-            "finish_reason": final.finish_reason,
             "prompt_variant": self.prompt_variant if prompt == self.prompt else "row",
             "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
-            **(OK if error is None else failure(error)),
+            **answered(final, error),
         }
 
     def _as_json(self, answer: Generation) -> tuple[str | None, RowError | None]:
@@ -133,21 +119,15 @@ class CaptionStep:
     def _unseen(self, sample: dict[str, Any]) -> dict[str, Any]:
         """The window has no frames to show: its caption row says why, in the words of the step that failed."""
         error = RowError(sample["error_kind"], sample["error"], skipped=sample["status"] == "skipped")
-        return {**self._facts(sample), "prompt_variant": self.prompt_variant, **failure(error)}
+        return {**self._facts(sample), **failure(error)}
 
     def _facts(self, sample: dict[str, Any]) -> dict[str, Any]:
         return {
-            **dict.fromkeys(CAPTIONS),
-            "window_id": sample["window_id"],
-            "caption_set": self.caption_set,
-            "attempt": 1,
+            **self.facts(CAPTIONS, sample["window_id"]),
             "num_frames": sample["num_frames"],
             "frame_width": sample["frame_width"],
             "frame_height": sample["frame_height"],
             "warning": sample.get("warning"),
-            "model": self.engine.model,
-            "model_revision": self.engine.revision,
-            "fingerprint": self.fingerprint,
         }
 
 

@@ -8,33 +8,23 @@ from typing import Any
 
 import polars as pl
 
-from colcap.engines.base import Engine, Generation, Request, Sampling
+from colcap.engines.base import Generation, Request
 from colcap.errors import RowError
 from colcap.schema import ENHANCED
-from colcap.steps.media_rows import OK, failure
+from colcap.steps.asking import AskingStep, answered
+from colcap.steps.media_rows import failure
 from colcap.steps.window_log import tell_answer
 
 
 @dataclass(frozen=True, slots=True)
-class EnhanceStep:
+class EnhanceStep(AskingStep):
     """Enhances a batch of captions; kept beside the caption, never over it.
 
-    In: `window_id`, `attempt`, `caption`, `status`, `error_kind` and `error` of caption rows. A window without a
-    caption gives a `skipped` row that says so. Out: `schema.ENHANCED`, one row per input row, in order; `attempt` is 1,
-    which a runner that adds a later attempt overwrites.
+    In: `window_id`, `attempt`, `caption`, `status`, `error_kind` and `error` of caption rows. The prompt is what the
+    system says, the caption what the user says. A window without a caption gives a `skipped` row that says so. Out:
+    `schema.ENHANCED`, one row per input row, in order; `attempt` is 1, which a runner that adds a later attempt
+    overwrites.
     """
-
-    engine: Engine
-    sampling: Sampling
-    prompt: str
-    """What the system says; the caption is what the user says."""
-    prompt_variant: str
-    """`default`, `av-surveillance`, or `custom`."""
-    fingerprint: str
-    """Hash of the choices that can change an enhanced caption."""
-    caption_set: str = "default"
-    verbose: bool = False
-    """Log a line for each answer."""
 
     def __call__(self, captions: pl.DataFrame) -> pl.DataFrame:
         rows = list(captions.iter_rows(named=True))
@@ -50,10 +40,7 @@ class EnhanceStep:
         return {
             **self._facts(caption),
             "enhanced_caption": answer.text,
-            "prompt_tokens": answer.prompt_tokens,
-            "output_tokens": answer.output_tokens,
-            "finish_reason": answer.finish_reason,
-            **(OK if answer.error is None else failure(answer.error)),
+            **answered(answer, answer.error),
         }
 
     def _uncaptioned(self, caption: dict[str, Any]) -> dict[str, Any]:
@@ -62,14 +49,7 @@ class EnhanceStep:
 
     def _facts(self, caption: dict[str, Any]) -> dict[str, Any]:
         return {
-            **dict.fromkeys(ENHANCED),
-            "window_id": caption["window_id"],
-            "caption_set": self.caption_set,
-            "attempt": 1,
+            **self.facts(ENHANCED, caption["window_id"]),
             "caption_attempt": caption["attempt"],
-            "model": self.engine.model,
-            "model_revision": self.engine.revision,
-            "prompt_variant": self.prompt_variant,
             "prompt_sha256": hashlib.sha256(self.prompt.encode()).hexdigest(),
-            "fingerprint": self.fingerprint,
         }
