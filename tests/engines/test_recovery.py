@@ -6,8 +6,8 @@ import signal
 import threading
 import time
 
-import psutil
 import pytest
+from processes import engine_processes
 from tiny_windows import windows
 
 from colcap.engines.base import Request, Sampling
@@ -15,13 +15,6 @@ from colcap.engines.vllm import VllmEngine
 from colcap.errors import EngineError
 from colcap.models.tiny.scenes import caption
 from colcap.models.weights import ResolvedModel
-
-
-def engine_processes(of: int | None = None) -> list[psutil.Process]:
-    children = psutil.Process(of).children(recursive=True)
-    return [
-        child for child in children if "EngineCore" in (line := " ".join(child.cmdline())) or "engines.host" in line
-    ]
 
 
 def test_an_engine_that_is_killed(tiny: ResolvedModel) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_recovery import engine_processes
+from processes import engine_processes
 
 SCRIPT = """
 import logging, os, signal, sys, time

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from test_recovery import engine_processes
+from processes import engine_processes
 from tiny_windows import windows
 
 from colcap.config import parse
