@@ -28,7 +28,7 @@ import polars as pl
 import colcap
 from colcap import media
 from colcap.config import parse
-from colcap.engines.base import EngineStats, Generation, Request, Sampling
+from colcap.engines.base import Engine, EngineStats, Generation, Request, Sampling
 from colcap.engines.cores import plan_cores
 from colcap.engines.terms import sampling_params
 from colcap.engines.vllm import VllmEngine
@@ -48,7 +48,8 @@ SMALL_MORE_FRAMES = {"captioning": TINY | {"sampling_fps": 4.0}, "preview": {"ta
 class InstantEngine:
     """Answers at once, so that only the media half is left."""
 
-    model, revision = "instant", None
+    model: str = "instant"
+    revision: str | None = None
 
     def __init__(self) -> None:
         self.stats = EngineStats()
@@ -117,19 +118,28 @@ def engine_alone(prompts: Sequence[Any], parameters: Mapping[str, Any], engine: 
     return seconds(lambda: engine._front._submit(ask_all()).result())
 
 
+def run_seconds(manifest: Path, parameters: Mapping[str, Any], engine: Engine) -> float:
+    """Wall seconds of a run from nothing, its start included."""
+    with tempfile.TemporaryDirectory() as folder:
+        return seconds(partial(colcap.run, manifest, Path(folder) / "run", engine=engine, **parameters))
+
+
 def compare(name: str, manifest: Path, parameters: Mapping[str, Any], engine: VllmEngine, rounds: int) -> None:
-    """Interleave the whole with its halves and print the ratio."""
+    """Interleave the whole with its halves, after the first round with the slower one alone; print the ratio."""
     prompts = prompts_of(samples_of(manifest, parameters), parameters, engine)
-    times: dict[str, list[float]] = {"run": [], "media alone": [], "engine alone": []}
+    halves = {
+        "media alone": partial(run_seconds, manifest, parameters, InstantEngine()),
+        "engine alone": partial(engine_alone, prompts, parameters, engine),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ("run", *halves)}
     for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            whole = partial(colcap.run, manifest, Path(folder) / "whole", engine=engine, **parameters)
-            media_only = partial(colcap.run, manifest, Path(folder) / "media", engine=InstantEngine(), **parameters)
-            times["run"].append(seconds(whole))
-            times["media alone"].append(seconds(media_only))
-        times["engine alone"].append(engine_alone(prompts, parameters, engine))
+        times["run"].append(run_seconds(manifest, parameters, engine))
+        for half, alone in halves.items():
+            times[half].append(alone())
+        slower = max(halves, key=lambda half: times[half][0])
+        halves = {slower: halves[slower]}
+        print(f"  run {times['run'][-1]:.1f} s, {slower} {times[slower][-1]:.1f} s", flush=True)
     medians = {half: statistics.median(values) for half, values in times.items()}
-    slower = max(("media alone", "engine alone"), key=medians.__getitem__)
     told = ", ".join(f"{half} {value:.1f} s" for half, value in medians.items())
     print(f"{name}: {told}; run / {slower} = {medians['run'] / medians[slower]:.2f}", flush=True)
 
@@ -153,7 +163,7 @@ def main() -> None:
         engine_alone(
             prompts_of(samples_of(small, SMALL)[:8], SMALL, engine), SMALL, engine
         )  # the first ones warm it up
-        cases = {
+        cases: dict[str, tuple[str, Path, Mapping[str, Any]]] = {
             "large": ("media is the slower half", large, LARGE),
             "little": ("the engine is a little slower", small, SMALL),
             "clearly": ("the engine is clearly slower", small, SMALL_MORE_FRAMES),
