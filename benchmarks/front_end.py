@@ -25,9 +25,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from colcap.engines.base import Request, Sampling, Video
 from colcap.engines.rendering import InlineRendering
@@ -129,19 +130,29 @@ def made_ready(engine: VllmEngine, video: Video, *, shared: bool) -> Ready:
     return Ready(made, slot)
 
 
-class Sent:
-    """Counts the bytes that go to the engine through its socket."""
+class Moved:
+    """Counts the bytes of windows that are copied on their way to the engine, rendering itself apart."""
 
     def __init__(self, engine: VllmEngine) -> None:
-        encoder = engine._front._llm.engine_core.encoder
-        self.num_bytes, theirs = 0, encoder.encode
+        self.by_socket = self.by_slot = 0
+        encoder, slot_type = engine._front._llm.engine_core.encoder, cast(Any, Slot)
+        encode_theirs, write_theirs = encoder.encode, slot_type.write
 
         def encode(obj: Any) -> Sequence[Any]:
-            buffers: Sequence[Any] = theirs(obj)
-            self.num_bytes += sum(memoryview(buffer).nbytes for buffer in buffers)
+            buffers: Sequence[Any] = encode_theirs(obj)
+            self.by_socket += sum(memoryview(buffer).nbytes for buffer in buffers)
             return buffers
 
-        encoder.encode = encode
+        def write(slot: Slot, frames: NDArray[np.uint8]) -> None:
+            self.by_slot += frames.nbytes
+            write_theirs(slot, frames)
+
+        encoder.encode, slot_type.write = encode, write
+
+    @property
+    def copied(self) -> int:
+        """Into the socket and out of it; frames into a slot, and their patches, as many bytes, into it again."""
+        return 2 * self.by_socket + 2 * self.by_slot
 
 
 def windows_per_s(engine: VllmEngine, shown: Sequence[Video], *, prefix: str) -> float:
@@ -182,13 +193,14 @@ def main() -> None:
 
 def _measure(name: str, engine: VllmEngine, shown: Sequence[Video], rounds: int) -> None:
     windows_per_s(engine, shown, prefix="warm ")
-    sent, cpu_before = Sent(engine), time.process_time()
+    moved, cpu_before = Moved(engine), time.process_time()
     rates = [windows_per_s(engine, shown, prefix=f"{name} {i} ") for i in range(rounds)]
     count = len(shown) * rounds
     cpu_ms = 1e3 * (time.process_time() - cpu_before) / count
     print(
         f"{name:13} {statistics.median(rates):6.1f} windows/s (best {max(rates):.1f}), "
-        f"{cpu_ms:6.1f} ms of CPU in the front-end, {sent.num_bytes / count / 1e6:7.3f} MB by socket a window",
+        f"{cpu_ms:6.1f} ms of CPU in the front-end; a window: {moved.by_socket / count / 1e6:7.3f} MB by socket, "
+        f"{moved.copied / count / shown[0].frames.nbytes:.1f} copies",
         flush=True,
     )
 
