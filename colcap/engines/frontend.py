@@ -76,7 +76,7 @@ class FrontEnd:
         self._rendering: Rendering | None = None
         self._ids = itertools.count()
         self._asking: set[asyncio.Task[Any]] = set()
-        self._stopped, self._stopping = False, threading.Lock()
+        self._died, self._stopped, self._stopping = False, False, threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._live, name="vllm front-end", daemon=True)
@@ -115,28 +115,36 @@ class FrontEnd:
 
         Raises
         ------
-        EngineError : the front-end was stopped meanwhile.
+        EngineError : the front-end was closed meanwhile.
         """
-        future = self._submit(self._ask_all(prompts, params))
         try:
-            return future.result()
+            future = self._submit(self._ask_all(prompts, params))
+            try:
+                return future.result()
+            finally:
+                future.cancel()  # Ctrl-C: nobody waits for the answers any more
         except CancelledError:
+            if self._died:  # another caller heard of it first, and cleared away what was left
+                return [None] * len(prompts)
             raise EngineError("the engine was closed before it had answered") from None
-        finally:
-            future.cancel()  # Ctrl-C: nobody waits for the answers any more
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         if self._stopped:
             work.close()
+            if self._died:
+                raise CancelledError
             raise EngineError("the engine is closed")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def stop(self) -> None:
-        """Stop the engine, also one that is still starting; whoever waits for an answer gets an EngineError."""
+    def stop(self, *, died: bool = False) -> None:
+        """Stop the engine, also one that is still starting; whoever waits for an answer gets an EngineError.
+
+        Where it has `died`, whoever waits gets what `ask` gives then, since another one will take its place.
+        """
         with self._stopping:
             if self._stopped:
                 return
-            self._stopped = True
+            self._died, self._stopped = died, True
         if not self._ready.done() and self._host is not None:
             self._host.kill()  # the loop is busy starting it and hears nothing else
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -193,7 +193,7 @@ class VllmEngine:
                 raise EngineError(f"the engine died, and again after a restart. Its last lines:\n{dead.last_words}")
             self._restarts += 1
             log.warning("the engine died and is started again, once. Its last lines:\n%s", dead.last_words)
-            dead.stop()
+            dead.stop(died=True)
             self._front = FrontEnd(self._launch)
             if self._closed:
                 self._front.stop()
