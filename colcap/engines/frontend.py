@@ -129,12 +129,13 @@ class FrontEnd:
             raise EngineError("the engine was closed before it had answered") from None
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        if self._stopped:
-            work.close()
-            if self._died:
-                raise CancelledError
-            raise EngineError("the engine is closed")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._stopping:  # work handed to a loop that has just ended would never be answered
+            if not self._stopped:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        if self._died:
+            raise CancelledError
+        raise EngineError("the engine is closed")
 
     def stop(self, *, died: bool = False) -> None:
         """Stop the engine, also one that is still starting; whoever waits for an answer gets an EngineError.
