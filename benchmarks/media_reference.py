@@ -46,6 +46,14 @@ def ffmpeg_decode(path: Path) -> Work:
     return lambda _: subprocess.run(command, check=True)
 
 
+def ffmpeg_preview(path: Path) -> Work:
+    """One decode and one WebP of the whole clip, by one ffmpeg command: what a clip of one window takes at least
+    where every frame is decoded."""
+    picture = ["-vf", "fps=1,scale=-1:240", "-c:v", "libwebp", "-compression_level", "6", "-q:v", "50", "-loop", "0"]
+    command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", path, *picture, "-f", "webp", "-y", os.devnull]
+    return lambda _: subprocess.run(command, check=True)
+
+
 def ours(sample: str | None) -> Callable[[Path], Work]:
     """Windows, previews and perhaps samples."""
 
@@ -53,7 +61,9 @@ def ours(sample: str | None) -> Callable[[Path], Work]:
         from media_cpu import PREVIEW, QWEN, TINY
 
         from colcap import media
+        from colcap.media.worker_process import keep_memory
 
+        keep_memory()  # as workers do
         spec = {"tiny": TINY, "qwen": QWEN, None: None}[sample]
         return lambda data: media.process_clip(data, media.Wanted(preview=PREVIEW, sample=spec))
 
@@ -82,9 +92,11 @@ def reference(*, frames: bool) -> Callable[[Path], Work]:
     return prepare
 
 
+FLOOR = "floor: decode + WebP, ffmpeg"
 SIDES: dict[str, Callable[[Path], Work]] = {
     "plain decode, PyAV": pyav_decode,
     "plain decode, ffmpeg": ffmpeg_decode,
+    FLOOR: ffmpeg_preview,
     "windows + previews": ours(None),
     "+ samples, tiny's size": ours("tiny"),
     "+ samples, Qwen's size": ours("qwen"),
@@ -163,6 +175,7 @@ def compare(name: str, path: Path, rounds: int, reference: Path) -> None:
         print(f"| {side} | {cpu:.2f} | {cpu / floor:.2f} | {wall:.1f} | {peak:.0f} |")
     for kind, mine, theirs in (
         ("windows + previews", "windows + previews", "reference: windows + previews"),
+        ("windows + previews, the floor for colcap", FLOOR, "reference: windows + previews"),
         ("with frames", "+ samples, Qwen's size", "reference: + frames"),
     ):
         print(
