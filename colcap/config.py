@@ -232,6 +232,8 @@ def _explain(source: str, detail: Any) -> str:
         return f"{source}: {printable(name)}: unknown parameter; {_meant(detail['loc'])}"
     if detail["type"] == SECRET:
         return f"{source}: {printable(name)}: {detail['msg']}"
+    if detail["type"] == "string_pattern_mismatch":  # names of sets are all that has a pattern
+        detail["msg"] = "should be 1 to 64 letters, digits, _ . or -, the first a letter or a digit"
     said = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
     about = f"{source}: {printable(name)}" if name else source
     return f"{about}: got {printable(repr(detail['input']))[:200]}; {said}"

@@ -180,3 +180,28 @@ def test_importing_colcap_is_light() -> None:
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert result.stdout.strip() == "[]"
+
+
+def test_a_manifest_has_the_name_of_what_it_is(clips_folder: Path, tmp_path: Path) -> None:
+    result = colcap_cli("manifest", clips_folder, "-o", tmp_path / "m.csv")
+
+    assert result.returncode != 0
+    assert "a manifest is Parquet" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["preview", "--preview-quality", "500"], "preview.quality: got 500"),
+        (["enhance", "--enhance-captions-max-output-tokens", "0"], "enhancement.max_output_tokens: got 0"),
+        (["caption", "--set", "../x"], "letters, digits"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(run: Path, words: list[str], told: str) -> None:
+    verb, *options = words
+
+    result = colcap_cli(verb, run, *options, "--dry-run")
+
+    assert result.returncode == 2
+    assert told in result.stderr

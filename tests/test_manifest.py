@@ -83,7 +83,7 @@ def test_ids_are_stable_and_a_given_id_is_kept(tmp_path: Path) -> None:
         ({"path": ["a.mp4"]}, "needs a column"),
         ({"uri": ["a.mp4", "a.mp4"]}, "twice"),
         ({"uri": ["a.mp4", "b.mp4"], "clip_id": ["x", "x"]}, "twice"),
-        ({"uri": ["a.mp4", None]}, "row 1"),
+        ({"uri": ["a.mp4", None]}, "row 2"),
         ({"uri": [1, 2]}, "must be text"),
         ({"uri": ["a.mp4"], "status": ["ok"]}, "status"),
         ({"uri": ["a.mp4"], "Width": [1]}, "Width"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
@@ -49,6 +49,8 @@ def manifest(sources: tuple[str, ...], output: Path | Url) -> None:
     """
     from colcap.manifests import from_sources, write_manifest
 
+    if PurePath(str(output)).suffix.lower() not in ("", ".parquet", ".pq"):
+        raise ManifestError(f"{output}: a manifest is Parquet; let its name end in .parquet")
     clips = from_sources(sources)
     try:
         write_manifest(clips, output)

@@ -136,7 +136,7 @@ def _freeze_rows(
     given = frame["clip_id"].to_list() if "clip_id" in frame.columns else [None] * frame.height
     for offset, (uri, blob) in enumerate(zip(uris, blobs, strict=True)):
         if uri is None and blob is None:
-            raise ManifestError(f"{manifest}: row {row + offset} has neither a uri nor mp4 bytes")
+            raise ManifestError(f"{manifest}: row {row + offset + 1} (the first is 1) has neither a uri nor mp4 bytes")
     ids = [i or hashed(u.encode() if u else b) for i, u, b in zip(given, uris, blobs, strict=True)]
     parts = [(row + offset) // clips_per_part for offset in range(frame.height)]
     own = pl.DataFrame(
