@@ -79,7 +79,10 @@ def confined(cores: Sequence[int]) -> Iterator[None]:
 
     An engine that shares its core with one of them is slower than its core: see `plan_cores`.
     """
-    before = {thread: os.sched_getaffinity(thread) for thread in _threads()}
+    before: dict[int, set[int]] = {}
+    for thread in _threads():
+        with suppress(ProcessLookupError):  # it has ended since it was listed
+            before[thread] = os.sched_getaffinity(thread)
     for thread, allowed in before.items():
         with suppress(ProcessLookupError):
             os.sched_setaffinity(thread, allowed & set(cores) or allowed)
