@@ -5,6 +5,7 @@ A `Config` comes from TOML, from flags or from Python; all three pass the same v
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     Field,
     SerializerFunctionWrapHandler,
@@ -29,7 +31,15 @@ from colcap.sections import SECRET, Escalation, Generating, PositiveFloat, Secti
 from colcap.server import Server
 
 PreprocessDtype = Literal["auto", "uint8", "float32", "float16", "bfloat16"]
-SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+def _set_name(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) is None:
+        raise ValueError("should be 1 to 64 letters, digits, _ . or -, the first a letter or a digit")
+    return name
+
+
+SetName = Annotated[str, AfterValidator(_set_name)]
 
 
 class Captioning(Generating):
@@ -232,8 +242,6 @@ def _explain(source: str, detail: Any) -> str:
         return f"{source}: {printable(name)}: unknown parameter; {_meant(detail['loc'])}"
     if detail["type"] == SECRET:
         return f"{source}: {printable(name)}: {detail['msg']}"
-    if detail["type"] == "string_pattern_mismatch":  # names of sets are all that has a pattern
-        detail["msg"] = "should be 1 to 64 letters, digits, _ . or -, the first a letter or a digit"
     said = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
     about = f"{source}: {printable(name)}" if name else source
     return f"{about}: got {printable(repr(detail['input']))[:200]}; {said}"
