@@ -20,6 +20,7 @@ from colcap.engines.base import Request, Sampling
 from colcap.engines.vllm import VllmEngine
 from colcap.models.weights import resolve
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in a shell's background hands down a deaf one
 before = dict(os.environ)
 engine = VllmEngine(resolve("tiny", model_dir=Path("models")))
 assert dict(os.environ) == before
