@@ -31,6 +31,9 @@ class Runtime(Section):
 
     media_workers: Annotated[int, Field(ge=1)] | None = None
     """Worker processes that decode and encode; default: the cores the engine leaves over."""
+    media_threads: bool = False
+    """Do media work in threads of the run's own process, in local runs. It starts at once and copies no results, but
+    a clip that crashes or hangs its decoder takes the run with it: for clips that are trusted."""
     engine_cores: Annotated[int, Field(ge=1)] | None = None
     """Cores kept for engines that run on the CPU; default: half of them, at least one for each."""
     engines: Annotated[int, Field(ge=1)] | None = None

@@ -18,6 +18,7 @@ from colcap.config import Config
 from colcap.engines.base import Engine
 from colcap.engines.cores import CorePlan, confined
 from colcap.footers import remember
+from colcap.media.threads import ThreadPool
 from colcap.media.workers import MediaPool
 from colcap.objects import Url
 from colcap.runners import choices, preflight
@@ -89,7 +90,9 @@ def _engine(plan: Plan, given: Given, cores: CorePlan) -> Iterator[EngineHandle]
         handle.close()
 
 
-def _pool(config: Config, cores: CorePlan, num_workers: int) -> MediaPool:
+def _pool(config: Config, cores: CorePlan, num_workers: int) -> MediaPool | ThreadPool:
+    if config.runtime.media_threads:
+        return ThreadPool(num_workers)
     return MediaPool(
         num_workers,
         cores=cores.media,

@@ -54,6 +54,8 @@ def make_on_ray(plan: Plan, given: Given, address: str | None) -> None:
         return
     if given.engine is not None:
         raise ConfigError("engine: a running engine cannot go to other machines; leave it out, or use runner='local'")
+    if plan.config.runtime.media_threads:
+        raise ConfigError("runtime.media_threads: is for local runs only; leave it out")
     log.info("plan", extra={"fields": {"parts": plan.num_parts, "to_do": len(plan.todo), "clips": plan.num_clips}})
     preflight.check_disk(plan)
     progress = progress_of(plan)

@@ -6,6 +6,7 @@ Nothing else reads these files, so a lost one costs a line of statistics and nev
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import threading
 import time
@@ -31,7 +32,7 @@ class Cost:
     wall_s: float = 0.0
     """Seconds by the clock, added up over batches, which overlap."""
     cpu_s: float | None = None
-    """Seconds of CPU of the thread that did it; None where another process did."""
+    """Seconds of CPU of the thread or the worker that did it; None where it cannot be told."""
     rows: int = 0
     """Clips, windows or captions that came of it."""
     num_bytes: int = 0
@@ -48,7 +49,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A media step that also says what it took, in the worker that it ran in."""
+    """A media step that also says what it took, in the worker that it ran in.
+
+    In a thread of the run (`media_threads`) the time of its decoder's threads cannot be told from the others'.
+    """
 
     step: MediaStep
 
@@ -56,7 +60,9 @@ class Timed:
         started, cpu = time.perf_counter(), time.process_time()
         made = self.step(batch)
         size = int(made.estimated_size())
-        return made, Cost(time.perf_counter() - started, time.process_time() - cpu, made.height, size)
+        is_worker = multiprocessing.parent_process() is not None
+        cpu_s = time.process_time() - cpu if is_worker else None
+        return made, Cost(time.perf_counter() - started, cpu_s, made.height, size)
 
 
 class Timings:
