@@ -151,7 +151,7 @@ def caption(scene: Scene) -> str:
     >>> caption(Scene("orange", "circle", "black", "left"))
     'An orange circle moves left across a black background.'
     """
-    return f"{_subject(scene).capitalize()} {_CAPTION[scene.motion]} a {scene.background} background."
+    return f"{subject(scene).capitalize()} {_CAPTION[scene.motion]} a {scene.background} background."
 
 
 def refined(scene: Scene) -> str:
@@ -160,7 +160,7 @@ def refined(scene: Scene) -> str:
     >>> refined(Scene("red", "square", "navy", "still"))
     'The video shows a red square that stays perfectly still against a plain navy background.'
     """
-    what = f"{_subject(scene)} that {_REFINED[scene.motion]}"
+    what = f"{subject(scene)} that {_REFINED[scene.motion]}"
     return f"The video shows {what} against a plain {scene.background} background."
 
 
@@ -173,10 +173,11 @@ def enhanced(scene: Scene) -> str:
     looks = f"{_VIVID_COLOR[scene.color]} shape with {_VIVID_SHAPE[scene.shape]}"
     where = f"{_VIVID_MOTION[scene.motion]} against {_VIVID_BACKGROUND[scene.background]} background"
     return (
-        f"{_subject(scene).capitalize()}, {looks}, fills the scene with color. "
+        f"{subject(scene).capitalize()}, {looks}, fills the scene with color. "
         f"{where}, and nothing else appears in the frame."
     )
 
 
-def _subject(scene: Scene) -> str:
+def subject(scene: Scene) -> str:
+    """Return what is seen, with its article."""
     return f"{'an' if scene.color == 'orange' else 'a'} {scene.color} {scene.shape}"

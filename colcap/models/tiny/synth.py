@@ -35,17 +35,21 @@ def render(scene: Scene, num_frames: int, width: int, height: int, rng: random.R
 
 def frames_of(scene: Scene, num_frames: int, width: int, height: int, rng: random.Random) -> Iterator[Frames]:
     """Draw a scene one frame at a time: uint8 RGB of shape (height, width, 3)."""
-    return drawn(scene, trajectory(scene.motion, num_frames, width, height, rng), width, height, rng)
+    return drawn([scene], [trajectory(scene.motion, num_frames, width, height, rng)], width, height, rng)
 
 
-def drawn(scene: Scene, path: NDArray[np.float64], width: int, height: int, rng: random.Random) -> Iterator[Frames]:
-    """Draw a scene along a path of x, y and radius in pixels, one frame at a time."""
-    color, background = _shade(COLORS[scene.color], 12, rng), _shade(BACKGROUNDS[scene.background], 8, rng)
-    outline = _outline(scene.shape, rotation=rng.uniform(-0.12, 0.12))
+def drawn(
+    scenes: Sequence[Scene], paths: Sequence[NDArray[np.float64]], width: int, height: int, rng: random.Random
+) -> Iterator[Frames]:
+    """Draw scenes of one background, each along its path of x, y and radius in pixels, one frame at a time."""
+    colors = [_shade(COLORS[scene.color], 12, rng) for scene in scenes]
+    background = _shade(BACKGROUNDS[scenes[0].background], 8, rng)
+    outlines = [_outline(scene.shape, rotation=rng.uniform(-0.12, 0.12)) for scene in scenes]
     canvas = _canvas(background, width, height, rng)
-    for x, y, radius in path.tolist():
+    for places in np.stack(paths, axis=1).tolist():
         frame = canvas.copy()
-        _draw(frame, outline, x, y, radius, color)
+        for outline, (x, y, radius), color in zip(outlines, places, colors, strict=True):
+            _draw(frame, outline, x, y, radius, color)
         yield frame
 
 
@@ -77,17 +81,18 @@ def trajectory(motion: str, num_frames: int, width: int, height: int, rng: rando
     x = np.full(num_frames, rng.uniform(margin, width - margin))
     y = np.full(num_frames, rng.uniform(margin, height - margin))
     if motion in ("left", "right"):
-        x = _travel(margin, width - margin, time, motion == "left", rng)
+        x = travel(margin, width - margin, time, motion == "left", rng)
         y = y + _drift(height, rng) * time
     elif motion in ("up", "down"):
-        y = _travel(margin, height - margin, time, motion == "up", rng)
+        y = travel(margin, height - margin, time, motion == "up", rng)
         x = x + _drift(width, rng) * time
     return np.stack([x, y, radius], axis=1)
 
 
-def _travel(
+def travel(
     low: float, high: float, time: NDArray[np.float64], backwards: bool, rng: random.Random
 ) -> NDArray[np.float64]:
+    """Return where a shape is that goes at least half of the way from `low` to `high`, or back."""
     distance = (high - low) * rng.uniform(0.5, 1.0)
     start = rng.uniform(low, high - distance)
     return start + distance * (1 - time if backwards else time)

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from colcap.engines.base import Request, Video
 from colcap.engines.chat import ChatEncoder
+from colcap.models.tiny.pairs import Pair, pair_caption
 from colcap.models.tiny.scenes import Scene, as_seen, caption, enhanced, is_held_out, random_scene, refined
 from colcap.models.tiny.training import questions
-from colcap.models.tiny.training.clips import Look, frame_shape, look
+from colcap.models.tiny.training.clips import Look, frame_shape, look, look_at_two
 from colcap.models.tiny.training.losses import Truths, truths
 from colcap.models.tiny.training.network import MERGE, PATCH
 
@@ -48,6 +49,7 @@ MANY: Final = {(4, 8): 0.4, (9, 16): 0.27, (17, 24): 0.18, (25, 42): 0.1, (2, 3)
 """Sampled frames, inclusive, and how often; a model that knows the short ones learns the long ones quickly."""
 PRACTISED: Final = {(4, 8): 0.3, (9, 16): 0.27, (17, 24): 0.2, (25, 42): 0.15, (2, 2): 0.08}
 PRACTISED_TEXT_SHARE: Final = 0.1
+TWO: Final = {(3, 8): 0.45, (9, 16): 0.3, (17, 24): 0.15, (25, 42): 0.1}
 FEW_UNTIL: Final = 0.35
 """Share of the training that sees few frames only."""
 
@@ -117,10 +119,14 @@ class ConversationBatches:
     seed : of everything that is drawn.
     folder : holds the tokenizer.
     practising : many long clips, and two neighbouring frames of one, from the start.
+    two_share : share of the clips that show two shapes.
     """
 
-    def __init__(self, num_batches: int, seed: int, folder: Path, *, practising: bool = False) -> None:
+    def __init__(
+        self, num_batches: int, seed: int, folder: Path, *, practising: bool = False, two_share: float = 0.0
+    ) -> None:
         self._num_batches, self._seed, self._folder, self._practising = num_batches, seed, folder, practising
+        self._two_share = two_share
         self._maker: ConversationMaker | None = None
 
     def __len__(self) -> int:
@@ -131,7 +137,7 @@ class ConversationBatches:
             self._maker = ConversationMaker(self._folder)
         progress = index / self._num_batches
         if self._practising:
-            rng, lengths = random.Random(f"practise {self._seed} {index}"), PRACTISED
+            rng, lengths = random.Random(f"practise {self._two_share or ''} {self._seed} {index}"), PRACTISED
             text_share, ours_share = PRACTISED_TEXT_SHARE, OURS_SHARE
         else:
             rng, lengths = random.Random(f"talk {self._seed} {index}"), FEW if progress < FEW_UNTIL else MANY
@@ -139,16 +145,27 @@ class ConversationBatches:
             ours_share = FEW_OURS_SHARE if progress < FEW_UNTIL else OURS_SHARE
         if rng.random() < text_share:
             return self._maker.batch([_enhancing(rng) for _ in range(CAPTIONS)], None, rng)
-        looks = self._looks(_draw_length(lengths, rng), rng)
+        if self._two_share and rng.random() < self._two_share:
+            looks = _looks_at_two(_draw_length(TWO, rng), rng)
+        else:
+            looks = self._looks(_draw_length(lengths, rng), rng)
         ours = rng.random() < ours_share
         return self._maker.batch([_asking(each, rng, ours=ours) for each in looks], pictures(looks), rng)
 
     def _looks(self, num_frames: int, rng: random.Random) -> list[Look]:
-        shape = frame_shape(rng)
-        count = next(clips for most, clips in CLIPS if num_frames <= most)
+        shape, count = frame_shape(rng), _num_clips(num_frames)
         if self._practising and num_frames == 2:
             return [look(shape, rng.randint(4, 14), rng, only_pair=True) for _ in range(count)]
         return [look(shape, num_frames, rng) for _ in range(count)]
+
+
+def _looks_at_two(num_frames: int, rng: random.Random) -> list[Look]:
+    shape = frame_shape(rng)
+    return [look_at_two(shape, num_frames, rng) for _ in range(_num_clips(num_frames))]
+
+
+def _num_clips(num_frames: int) -> int:
+    return next(clips for most, clips in CLIPS if num_frames <= most)
 
 
 def _draw_length(lengths: dict[tuple[int, int], float], rng: random.Random) -> int:
@@ -160,6 +177,8 @@ def _asking(shown: Look, rng: random.Random, *, ours: bool) -> Example:
     rate = rng.uniform(0.9, 4.4) if rng.random() < ANY_RATE_SHARE else rng.uniform(1.9, 2.2)
     count = len(shown.frames)
     video = Video(shown.frames, list(range(count)), source_frames=count, source_fps=rate, content_id="training")
+    if isinstance(shown.scene, Pair):
+        return Example(Request(questions.question(rng, ours=ours), video=video), pair_caption(shown.scene), rate)
     if rng.random() < REFINING_SHARE:
         other = as_seen(_trained(rng), count)
         return Example(Request(questions.refining(rng, shown.scene, other), video=video), refined(shown.scene), rate)
@@ -244,8 +263,9 @@ def pictures(looks: Sequence[Look]) -> Pictures:
     frames = np.stack([each.frames for each in looks])
     places = np.stack([each.places for each in looks])
     height, width = frames.shape[2] // PATCH, frames.shape[3] // PATCH
-    paired = torch.from_numpy(places).unflatten(1, (-1, 2))
-    return Pictures(patches_of(torch.from_numpy(frames)), (height, width), truths([e.scene for e in looks], paired))
+    paired = torch.from_numpy(places).unflatten(2, (-1, 2))
+    scenes = [each.scene.scenes if isinstance(each.scene, Pair) else (each.scene,) for each in looks]
+    return Pictures(patches_of(torch.from_numpy(frames)), (height, width), truths(scenes, paired))
 
 
 def patches_of(frames: Tensor) -> Tensor:

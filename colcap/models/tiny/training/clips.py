@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from colcap.media.resize import smart_resize
+from colcap.models.tiny.pairs import Pair, is_held_out_pair, pair_paths, random_pair
 from colcap.models.tiny.scenes import Scene, as_seen, is_held_out, random_scene
 from colcap.models.tiny.synth import Frames, drawn, encode_mp4, trajectory
 
@@ -45,10 +47,11 @@ class Look:
 
     frames: Frames
     """uint8 RGB at the model's size, (frames, height, width, 3); an even number of them."""
-    scene: Scene
+    scene: Scene | Pair
     """What they show."""
     places: NDArray[np.float32]
-    """x, y, radius in each frame as shares of the sides (the radius: of the shorter one), (frames, 3)."""
+    """x, y, radius of each shape in each frame as shares of the sides (the radius: of the shorter one): (shapes,
+    frames, 3)."""
 
 
 def frame_shape(rng: random.Random) -> tuple[int, int]:
@@ -82,11 +85,31 @@ def look(shape: tuple[int, int], num_frames: int, rng: random.Random, *, only_pa
     if only_pair:
         first = rng.randrange(max(1, num_frames - 1))
         path = path[first : first + 2]
-    elif num_frames % 2:
-        path = np.concatenate([path, path[-1:]])
-    frames = _worn(np.stack(list(drawn(scene, path, width, height, rng))), rng)
-    places = path / [width, height, min(width, height)]
     shown = as_seen(scene, len(path) if only_pair else num_frames)
+    return _look(shown, [scene], [path], shape, (width, height), rng)
+
+
+def look_at_two(shape: tuple[int, int], num_frames: int, rng: random.Random) -> Look:
+    """Draw a clip of a pair that is not held out; as `look`."""
+    while is_held_out_pair(pair := random_pair(rng)):
+        pass
+    width, height = _source_size(shape, rng)
+    return _look(pair, pair.scenes, pair_paths(pair, num_frames, width, height, rng), shape, (width, height), rng)
+
+
+def _look(
+    shown: Scene | Pair,
+    scenes: Sequence[Scene],
+    paths: Sequence[NDArray[np.float64]],
+    shape: tuple[int, int],
+    size: tuple[int, int],
+    rng: random.Random,
+) -> Look:
+    whole = np.stack(paths)
+    if whole.shape[1] % 2:
+        whole = np.concatenate([whole, whole[:, -1:]], axis=1)
+    frames = _worn(np.stack(list(drawn(scenes, list(whole), *size, rng))), rng)
+    places = whole / [*size, min(size)]
     return Look(_scaled(frames, *model_size(shape)), shown, places.astype(np.float32))
 
 

@@ -13,7 +13,8 @@ from typing import Final
 import click
 
 from colcap import prompts
-from colcap.engines.base import Engine, Request, Sampling
+from colcap.engines.base import Engine, Request, Sampling, Video
+from colcap.models.tiny.pairs import Pair, is_held_out_pair, pair_caption
 from colcap.models.tiny.scenes import (
     BACKGROUNDS,
     COLORS,
@@ -26,7 +27,7 @@ from colcap.models.tiny.scenes import (
     refined,
 )
 from colcap.models.tiny.training import questions
-from colcap.models.tiny.training.fresh import Fresh, first_two, fresh_windows, scene_of
+from colcap.models.tiny.training.fresh import Fresh, first_two, fresh_pairs, fresh_windows, scene_of
 from colcap.models.weights import resolve
 
 BATCH: Final = 64
@@ -63,6 +64,7 @@ def report(folder: Path, *, clips: int = 560, transformers: int = 120, seed: int
         yield from _other_captions(engine, windows)
         yield from _second_stages(engine, windows, first)
         yield from _enhancements(engine, clips, seed)
+        yield from _pairs(engine, fresh_pairs(clips // 2, model, seed=seed))
         yield from _batch_sizes(engine, windows[:BATCH])
     finally:
         engine.close()
@@ -128,6 +130,31 @@ def _enhancements(engine: Engine, count: int, seed: int) -> Iterator[str]:
     for held_out in (False, True):
         right = [enhanced(scene) == text for (scene, new, _), text in zip(scenes, said, strict=True) if new is held_out]
         yield f"enhancement, {_kind(held_out)}: {_share(right)}"
+
+
+def _pairs(engine: Engine, windows: list[tuple[Video, Pair]]) -> Iterator[str]:
+    """Two shapes: the whole sentence, and each half of it."""
+    said = ask(engine, [Request(prompts.load("default"), video=video) for video, _ in windows])
+    for held_out in (False, True):
+        some = [
+            (pair, text) for (_, pair), text in zip(windows, said, strict=True) if is_held_out_pair(pair) is held_out
+        ]
+        halves = [[a == b for a, b in zip(_halves(pair_caption(p)), _halves(t), strict=True)] for p, t in some]
+        first, second = (sum(half) / len(some) for half in zip(*halves, strict=True))
+        exact = _share([all(half) for half in halves])
+        yield f"two shapes, {_kind(held_out)}: {exact}; moving shape {first:.3f}, still shape {second:.3f}"
+    for least, most in LENGTHS:
+        right = [
+            pair_caption(pair) == text
+            for (video, pair), text in zip(windows, said, strict=True)
+            if least <= len(video.frames) <= most
+        ]
+        yield f"two shapes, {least} to {most} frames: {_share(right)}"
+
+
+def _halves(text: str) -> tuple[str, str]:
+    first, _, second = text.partition(" and ")
+    return first, second
 
 
 def _batch_sizes(engine: Engine, windows: list[Fresh]) -> Iterator[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Final
 
 from colcap.engines.base import Video
 from colcap.media import Sample, SampleSpec, Wanted, process_clip
+from colcap.models.tiny.pairs import Pair, is_held_out_pair, pair_frames, random_pair
 from colcap.models.tiny.scenes import Scene, as_seen, is_held_out, random_scene
-from colcap.models.tiny.synth import clip
+from colcap.models.tiny.synth import Frames, encode_mp4, frames_of
 from colcap.models.weights import ResolvedModel
 
 SIZES: Final = {
@@ -60,19 +62,34 @@ def scene_of(rng: random.Random, *, held_out: bool) -> Scene:
 
 def _fresh(rng: random.Random, model: ResolvedModel, *, held_out: bool) -> Fresh:
     scene = scene_of(rng, held_out=held_out)
+    video, rate = _video(partial(frames_of, scene), model, rng)
+    return Fresh(video, scene, held_out, rate)
+
+
+def fresh_pairs(count: int, model: ResolvedModel, *, seed: int) -> list[tuple[Video, Pair]]:
+    """Make windows of two shapes, trained and held-out pairs in turn."""
+    made = []
+    for i in range(count):
+        rng = random.Random(f"fresh pair {seed} {i}")
+        while is_held_out_pair(pair := random_pair(rng)) != bool(i % 2):
+            pass
+        made.append((_video(partial(pair_frames, pair), model, rng)[0], pair))
+    return made
+
+
+def _video(draw: Callable[..., Iterator[Frames]], model: ResolvedModel, rng: random.Random) -> tuple[Video, int]:
+    """A drawn clip as a run samples it, and how many frames a second it takes."""
     (size,) = rng.choices(list(SIZES), list(SIZES.values()))
     rate, source_rate = rng.choice(RATES), rng.choice(SOURCE_RATES)
     wanted = rng.randint(4, 16) if rng.random() < 0.7 else rng.randint(17, 40)
     num_frames = max(8, min(WINDOW, round(wanted / rate * source_rate)))
-    data = clip([(scene, num_frames)], width=size[0], height=size[1], fps=source_rate, rng=rng)
+    data = encode_mp4(draw(num_frames, *size, rng), source_rate)
     spec = SampleSpec(float(rate), model.factor, model.min_pixels, model.max_pixels, model.total_pixels)
     (window,) = process_clip(data, Wanted(window_size=WINDOW, cut=None, sample=spec)).windows
-    assert isinstance(window.sample, Sample)
-    return Fresh(_video(window.sample), scene, held_out, rate)
-
-
-def _video(sample: Sample) -> Video:
-    return Video(sample.frames, sample.frame_indices, sample.source_frames, sample.source_fps, sample.content_id)
+    sample = window.sample
+    assert isinstance(sample, Sample)
+    shown = Video(sample.frames, sample.frame_indices, sample.source_frames, sample.source_fps, sample.content_id)
+    return shown, rate
 
 
 def first_two(windows: list[Fresh]) -> Iterator[Fresh]:

@@ -5,6 +5,7 @@ Mean-pooled targets stayed flat; one target a token, with places counted from th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from torch.nn.functional import cross_entropy, mse_loss
 from colcap.models.tiny.scenes import BACKGROUNDS, COLORS, SHAPES, Scene
 
 PARTS: Final = {"color": len(COLORS), "shape": len(SHAPES), "background": len(BACKGROUNDS), "place": 6}
-"""What a token of a pair of frames is asked: three choices, and x, y and radius in both frames."""
+"""What a token of a pair of frames is asked of the shape nearest to it: three choices, and x, y and radius in both
+frames."""
 NUM_SEEN: Final = sum(PARTS.values())
 NUM_AHEAD: Final = 3
 """How far x, y and radius have come since the first pair of frames."""
@@ -28,21 +30,21 @@ class Truths:
     """What is true of each clip of a batch."""
 
     colors: Tensor
-    """(clips,)"""
+    """(clips, shapes)"""
     shapes: Tensor
-    """(clips,)"""
+    """(clips, shapes)"""
     backgrounds: Tensor
     """(clips,)"""
     places: Tensor
-    """x, y, radius as shares of the frame's sides (the radius: of its shorter one): (clips, pairs, 2, 3)."""
+    """x, y, radius as shares of the frame's sides (the radius: of its shorter one): (clips, shapes, pairs, 2, 3)."""
 
 
-def truths(scenes: list[Scene], places: Tensor) -> Truths:
-    """Scenes as numbers."""
+def truths(clips: Sequence[Sequence[Scene]], places: Tensor) -> Truths:
+    """Each clip's scenes as numbers."""
     return Truths(
-        torch.tensor([list(COLORS).index(scene.color) for scene in scenes]),
-        torch.tensor([SHAPES.index(scene.shape) for scene in scenes]),
-        torch.tensor([list(BACKGROUNDS).index(scene.background) for scene in scenes]),
+        torch.tensor([[list(COLORS).index(scene.color) for scene in scenes] for scenes in clips]),
+        torch.tensor([[SHAPES.index(scene.shape) for scene in scenes] for scenes in clips]),
+        torch.tensor([list(BACKGROUNDS).index(scenes[0].background) for scenes in clips]),
         places,
     )
 
@@ -56,15 +58,28 @@ def seeing_loss(answers: Tensor, true: Truths, grid: tuple[int, int]) -> Tensor:
     grid : tokens of a frame, down and across.
     """
     color, shape, background, place = answers.split(list(PARTS.values()), dim=-1)
-    ahead = true.places.flatten(2)[:, :, None] - _cells(grid)
+    nearest = _nearest(true, grid)
+    ahead = _of(true.places.flatten(3), nearest) - _cells(grid)
     near = _nearness(ahead, grid)
     return (
-        _choice(color, true.colors).mean()
-        + _choice(background, true.backgrounds).mean()
-        + 2 * (_choice(shape, true.shapes) * near).sum() / near.sum()
+        _choice(color, _of(true.colors[:, :, None], nearest)).mean()
+        + _choice(background, true.backgrounds[:, None, None].expand(near.shape)).mean()
+        + 2 * (_choice(shape, _of(true.shapes[:, :, None], nearest)) * near).sum() / near.sum()
         + 20 * mse_loss(place, ahead)
         + 40 * mse_loss(place[..., 3:] - place[..., :3], ahead[..., 3:] - ahead[..., :3])
     )
+
+
+def _nearest(true: Truths, grid: tuple[int, int]) -> Tensor:
+    """Which shape each token is nearest to, (clips, pairs, tokens)."""
+    return _nearness(true.places.flatten(3)[:, :, :, None] - _cells(grid), grid).argmax(1)
+
+
+def _of(values: Tensor, nearest: Tensor) -> Tensor:
+    """Each token's own of values of (clips, shapes, pairs or 1, ...): (clips, pairs, tokens, ...)."""
+    clips, pairs, _ = nearest.shape
+    values = values.expand(-1, -1, pairs, *values.shape[3:])
+    return values[torch.arange(clips)[:, None, None], nearest, torch.arange(pairs)[:, None]]
 
 
 def _cells(grid: tuple[int, int]) -> Tensor:
@@ -81,16 +96,15 @@ def _nearness(ahead: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _choice(answers: Tensor, right: Tensor) -> Tensor:
-    """Cross entropy of each token, (clips, pairs, tokens), against its clip's one answer."""
-    each = right[:, None, None].expand(answers.shape[:-1])
-    return cross_entropy(answers.flatten(0, 2), each.flatten(), reduction="none").view(each.shape)
+    """Cross entropy of each token, (clips, pairs, tokens)."""
+    return cross_entropy(answers.flatten(0, 2), right.flatten(), reduction="none").view(right.shape)
 
 
-def looking_back_loss(answers: Tensor, true: Truths) -> Tensor:
+def looking_back_loss(answers: Tensor, true: Truths, grid: tuple[int, int]) -> Tensor:
     """How wrong the text layers are about the way since the first pair; answers: (clips, pairs, tokens, NUM_AHEAD)."""
-    centre = true.places.mean(2)
-    way = (centre - centre[:, :1]) / TRAVEL
-    return mse_loss(answers, way[:, :, None].expand(answers.shape))
+    centre = true.places.mean(3)
+    way = (centre - centre[:, :, :1]) / TRAVEL
+    return mse_loss(answers, _of(way, _nearest(true, grid)))
 
 
 def answer_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Any]:
