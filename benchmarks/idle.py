@@ -5,7 +5,8 @@
 Real clips through the real runner, against benchmarks/simulated_engine.py, which takes time and no CPU, with
 long-tailed answers. Clips have one to three windows and parts have sixteen clips, so that windows of several clips and
 parts are under way together. Idle share: slot-time unused from the moment all slots were first busy until the last
-window got its slot, which leaves start-up and final drain apart.
+window got its slot, which leaves start-up and final drain apart. The media half is the same run on a server that
+answers at once: what is compressed and sent for the server is work of this machine, however fast the server is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from colcap.models.tiny.synth import clip, random_scene
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from overlap import InstantEngine
 from simulated import Simulated, simulated_engine
 
 FRAMES = 32
@@ -60,17 +60,18 @@ def timed_run(manifest: Path, own: dict[str, Any], **given: Any) -> float:
         return time.perf_counter() - start
 
 
-def media_alone(manifest: Path) -> float:
-    """Wall seconds of the media half."""
-    return timed_run(manifest, {"engine": "openai", "model_variant": "instant"}, engine=InstantEngine())
-
-
 def on(engine: Simulated, manifest: Path) -> tuple[float, dict[str, Any]]:
     """Wall seconds of a run on a simulated engine, and what that saw."""
     engine.reset()
     at_once = engine.stats()["slots"] * 3 // 2  # a few wait there, so that the next one is at hand
     taken = timed_run(manifest, engine.captioning(max_concurrent_requests=at_once))
     return taken, engine.stats()
+
+
+def media_alone(manifest: Path, slots: int) -> float:
+    """Wall seconds of the media half."""
+    with simulated_engine(slots=slots, prefill_ms=0, token_ms=0) as at_once:
+        return on(at_once, manifest)[0]
 
 
 def engine_is_slower(manifest: Path, slots: int, windows: int, media_s: float, rounds: int) -> None:
@@ -98,17 +99,19 @@ def media_is_slower(manifest: Path, slots: int, windows: int, media_s: float, ro
     ratios = []
     with simulated_engine(slots=slots, prefill_ms=250 * mean_s, token_ms=750 * mean_s / 60, mean_tokens=60) as engine:
         for _ in range(rounds):
-            alone = media_alone(manifest)
+            alone = media_alone(manifest, slots)
             taken, stats = on(engine, manifest)
             drain = stats["last_end"] - stats["last_start"]
-            ratios.append(taken / alone)
+            ratios.append((taken - drain) / alone)
             print(
-                f"  run {taken:.1f} s, media alone {alone:.1f} s, ratio {ratios[-1]:.2f}; "
-                f"the last answer took {drain:.1f} s",
+                f"  run {taken:.1f} s, of which {drain:.1f} s waiting for the last answer; media alone {alone:.1f} s, "
+                f"ratio {taken / alone:.2f}, without that wait {ratios[-1]:.2f}",
                 flush=True,
             )
     print(
-        f"media work is the slower half: median ratio {statistics.median(ratios):.2f} (wanted: below 1.05)", flush=True
+        f"media work is the slower half: median ratio without the final drain {statistics.median(ratios):.2f} "
+        "(wanted: below 1.05)",
+        flush=True,
     )
 
 
@@ -122,7 +125,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         manifest = make_manifest(Path(name), args.clips)
         windows = sum(int(Path(uri).stem) for uri in pl.read_parquet(manifest)["uri"])
-        media_s = media_alone(manifest)
+        media_s = media_alone(manifest, args.slots)
         print(f"{args.clips} clips, {windows} windows; media alone {media_s:.1f} s", flush=True)
         engine_is_slower(manifest, args.slots, windows, media_s, args.rounds)
         media_is_slower(manifest, args.slots, windows, media_s, args.rounds)

@@ -10,7 +10,8 @@ from colcap.engines.cores import visible_gpus
 
 REQUESTS_IN_FLIGHT: Final = 128
 """Windows given to an engine at once, over all batches. It works on 64 on a CPU; with as many again it made 1.3 and 1.8
-times the captions a second, likely because one that ends makes room for one that is rendered already."""
+times the captions a second, likely because one that ends makes room for one that is rendered already. (Measured while
+media work still shared the engine's cores.)"""
 
 MAX_BATCHES: Final = 8
 """Batches under way at an engine, at most; each is a thread."""

@@ -31,8 +31,7 @@ from colcap.media.demux import Source
 from colcap.models.tiny.scenes import Scene
 from colcap.models.tiny.synth import clip
 from colcap.models.weights import resolve
-from colcap.runners import choices, make
-from colcap.runners.feeding import enhance_feeding
+from colcap.runners import choices, launch, make
 from colcap.runners.local import Steps
 from colcap.runners.tasks import Products
 from colcap.steps.media import MediaStep, table_rows
@@ -248,8 +247,16 @@ def test_windows_are_handed_over_in_batches(tmp_path: Path) -> None:
     assert {size: max(engine.batches) for size, engine in engines.items()} == {5: 5, 16: 16}
 
 
-def test_captions_are_handed_over_in_batches() -> None:
-    assert enhance_feeding(parse({"enhancement": {"model_batch_size": 4}})).batch_size == 4
+def test_captions_are_handed_over_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pl.DataFrame({"clip_id": list("abc"), "mp4": [video()] * 3}).write_parquet(tmp_path / "m.parquet")
+    chosen: dict[str, Any] = {"window_size": 4, "remainder_threshold": 2, "model_variant": "tiny"}
+    colcap.run(tmp_path / "m.parquet", tmp_path / "run", engine=Told(), captioning=chosen, generate_previews=False)
+    engine = Told()
+    monkeypatch.setattr(launch, "start_text_engine", lambda *_: engine)
+
+    colcap.enhance(tmp_path / "run", model_variant="tiny", model_batch_size=4)
+
+    assert (max(engine.batches), sum(engine.batches)) == (4, 75)
 
 
 def test_the_text_model_has_a_folder_of_its_own(tmp_path: Path) -> None:
