@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -30,11 +30,20 @@ def tiny_engine() -> Iterator[Engine]:
     engine.close()
 
 
-@pytest.fixture(scope="session")
-def vllm_server() -> Iterator[str]:
-    """The URL of `vllm serve` with the embedded model on loopback: started once, since that takes a minute."""
+@pytest.fixture(scope="session", autouse=True)
+def starting_server(request: pytest.FixtureRequest) -> Iterator[Callable[[], str] | None]:
+    """`vllm serve`, if some test wants it: it takes a minute to start, which it does beside the tests before."""
+    if not any("vllm_server" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        yield None
+        return
     with serving.vllm_serve() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def vllm_server(starting_server: Callable[[], str]) -> str:
+    """The URL of `vllm serve` with the embedded model on loopback."""
+    return starting_server()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from colcap.engines.cores import plan_cores
@@ -34,8 +35,8 @@ FLAGS = ["--enforce-eager", "--skip-mm-profiling", "--trust-request-mm-kwargs", 
 
 
 @contextmanager
-def vllm_serve() -> Iterator[str]:
-    """Start a server and yield the URL of its API."""
+def vllm_serve() -> Iterator[Callable[[], str]]:
+    """Start a server and yield what waits for it and returns the URL of its API."""
     model = resolve("tiny", model_dir=Path("models"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -45,8 +46,7 @@ def vllm_serve() -> Iterator[str]:
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, env=_environment(), stdout=log, stderr=log, start_new_session=True)
         try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process, log.fileno())
-            yield f"http://127.0.0.1:{port}/v1"
+            yield partial(_url, port, process, log.fileno())
         finally:
             process.terminate()
             process.wait(60)
@@ -57,6 +57,11 @@ def _environment() -> dict[str, str]:
     threads = {"VLLM_CPU_OMP_THREADS_BIND": core, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     ours = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     return {**os.environ, **threads, **ours}
+
+
+def _url(port: str, process: subprocess.Popen[bytes], log: int) -> str:
+    _wait_for(f"http://127.0.0.1:{port}/health", process, log)
+    return f"http://127.0.0.1:{port}/v1"
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: int) -> None:
