@@ -17,7 +17,7 @@ from colcap.errors import RowError
 from colcap.media.cut import NotExact, check_shown, open_mp4
 from colcap.media.demux import Source
 from colcap.media.frame_choice import rational
-from colcap.media.libav import Log
+from colcap.media.libav import Log, close_with
 from colcap.media.limits import Limits
 from colcap.media.mp4 import index_first
 from colcap.media.orientation import display_matrix
@@ -97,6 +97,7 @@ class EncodedWindow:
 
     def _start(self, frame: VideoFrame) -> VideoStream:
         self._output = open_mp4(self._file, self._part.time_base.denominator)
+        close_with(self, self._output)
         stream = self._output.add_stream("libx264", rate=rational(self._fps), options=OPTIONS)
         odd = frame.width % 2 or frame.height % 2  # 4:2:0 has a colour sample for each two pixels a side
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv444p" if odd else "yuv420p"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import av
 import av.logging
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 
 from colcap.errors import RowError
@@ -102,6 +103,20 @@ def media_error(kind: str, text: str, log: Sequence[tuple[int, str, str]] = (), 
 def _quoted(log: Sequence[tuple[int, str, str]], most: int) -> str:
     lines = list(dict.fromkeys(f"[{name}] {line.strip()}" for _, name, line in log))
     return "libav: " + " | ".join(lines[-most:])
+
+
+def close_with(owner: object, output: OutputContainer) -> None:
+    """Close a file that is written when its owner goes, finished or given up.
+
+    PyAV's files and streams refer to each other until the file is closed: an encoder that was given up would keep its
+    memory until the garbage collector comes by.
+    """
+    weakref.finalize(owner, _close, output)
+
+
+def _close(output: OutputContainer) -> None:
+    with suppress(*LIBAV_ERRORS):
+        output.close()
 
 
 def open_clip(data: bytes, limits: Limits, log: Log, *, probe: bool = True) -> InputContainer:

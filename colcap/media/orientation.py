@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -46,8 +47,11 @@ def orientation_of(frame: VideoFrame) -> Orientation:
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    """A frame's display matrix, nine integers by row, or None."""
-    found: Any = frame.side_data.get("DISPLAYMATRIX")
+    """A frame's display matrix, nine integers by row, or None.
+
+    Not by `frame.side_data`: what that keeps refers to the frame, and its pixels then wait for the garbage collector.
+    """
+    found: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # the stub lacks it
     return None if found is None else struct.unpack("=9i", bytes(found)[:36])
 
 

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 
 from colcap.errors import RowError
 from colcap.media.frame_choice import preview_indices, rational
+from colcap.media.libav import close_with
 from colcap.media.products import Budget
 from colcap.media.scale import Scaler, displayed_size
 from colcap.media.seen import Seen
@@ -99,6 +100,7 @@ class PreviewProduct:
         self._warnings = list(self._complaints(frame, height))
         rate = rational(self._spec.target_fps)
         self._output = av.open(self._file, "w", format="webp", options={"loop": "0"})
+        close_with(self, self._output)
         stream = self._output.add_stream("libwebp", rate=rate, options=self._options())  # libwebp_anim: 8.3x the time
         stream.width, stream.height, stream.pix_fmt = scaled_width, target, preview_format(self._spec)
         stream.codec_context.time_base = 1 / rate

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
+from dataclasses import replace
+from typing import Literal
 
 import av
 import clips
@@ -117,3 +120,18 @@ def packet_at(data: bytes, number: int) -> tuple[int, int]:
         packets = sorted((p for p in container.demux(video=0) if p.size), key=lambda packet: packet.pts or 0)
         body = bytes(packets[number])
         return data.index(body), len(body)
+
+
+@pytest.mark.parametrize("cut", ["copy", "encode"])
+def test_frames_and_encoders_do_not_wait_for_the_garbage_collector(cut: Literal["copy", "encode"]) -> None:
+    data = bytearray(clips.clip("h264 mkv"))
+    data[len(data) // 3 : len(data) // 3 + 400] = b"\x5a" * 400  # encoders of the first pass are given up
+    gc.collect()
+    gc.disable()
+    try:
+        process_clip(bytes(data), replace(WANTED, cut=cut))
+        left = gc.collect()
+    finally:
+        gc.enable()
+
+    assert left == 0
