@@ -19,13 +19,16 @@ from colcap.media.damage import damage
 from colcap.media.libav import DECODERS, Log, media_error, open_clip
 from colcap.media.limits import Limits
 from colcap.media.random_access import is_random_access
-from colcap.media.timeline import Timeline, is_increasing, timeline_of
+from colcap.media.timeline import Timeline, has_hole, is_increasing, timeline_of
 
 COUNTABLE_CODECS: Final = frozenset("h264 hevc vp9 av1 mpeg4 mpeg2video mpeg1video mjpeg".split())
 """In these a packet is a displayed frame. Others hide frames in packets of their own, or repeat one by an empty one."""
 
 COUNTABLE_FORMATS: Final = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"))
 """Containers whose packets carry their own display times. AVI's don't, nor do all of MPEG's: libav guesses them."""
+
+UNCOUNTED_FORMATS: Final = frozenset(("mpegts", "flv"))
+"""Containers that nowhere say how many packets there are: lost ones leave nothing but a hole."""
 
 PICTURE_STREAMS: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 PROGRESSIVE: Final = (0, 1)
@@ -208,6 +211,7 @@ def doubts(source: Source) -> list[str]:
         "codec configuration changes": source.changes_configuration,
         "no keyframe at the start": source.sync[:1] != [0],
         "frames before the first keyframe": bool(order) and order[0] < source.times[0].pts,
+        "a hole in their times": source.container.format.name in UNCOUNTED_FORMATS and has_hole(order),
         "fields": source.stream.codec_context.field_order not in PROGRESSIVE,
     }
     return [what for what, found in checks.items() if found]

@@ -79,13 +79,13 @@ def libav_log(num_threads: int = 1) -> Iterator[Log]:
         _LEVEL.change(-1, threaded=threaded)
 
 
-def complaints(log: Log, decoder: str) -> str | None:
-    """What a decoder said about its input, without the lines that intact clips give too; None: nothing.
+def complaints(log: Log, *readers: str) -> str | None:
+    """What demuxers or decoders said of their input, without the lines that intact clips give too; None: nothing.
 
     >>> complaints([(16, "h264", "mmco: unref short failure\\n"), (16, "h264", "concealing 9 errors\\n")], "h264")
     'libav: [h264] concealing 9 errors'
     """
-    lines = [line for line in log if line[1] == decoder and not any(word in line[2] for word in HARMLESS)]
+    lines = [line for line in log if line[1] in readers and not any(word in line[2] for word in HARMLESS)]
     return _quoted(lines, MAX_COMPLAINTS) if lines else None
 
 

@@ -104,7 +104,7 @@ def _clip(data: bytes, wanted: Wanted, limits: Limits, log: Log, trust: Trust) -
         workshop = _Workshop(source, frames, timeline, fps, wanted, limits, log)
         making = [workshop.start(span) for span in spans]
         picture = _decode(frames, making)
-        said = complaints(log, source.stream.codec_context.codec.name)
+        said = complaints(log, source.stream.codec_context.codec.name, source.container.format.name)
         if said and isinstance(frames, PacketFrames) and not frames.checked:
             raise Undecodable(said)
         return Clip(probe(source, frames, fps, picture, said), [_window(each, timeline) for each in making])

@@ -8,6 +8,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
+HOLE: Final = 3
+"""Usual gaps between frames that make a hole."""
 AGREEMENT: Final = Fraction(1, 200)
 """How far a declared frame rate may be from the measured one."""
 
@@ -62,6 +64,16 @@ def is_increasing(values: Sequence[int]) -> bool:
     (True, False)
     """
     return all(a < b for a, b in pairwise(values))
+
+
+def has_hole(pts: Sequence[int]) -> bool:
+    """Whether some frame is shown for more than HOLE times as long as most others, as if the next ones were lost.
+
+    >>> has_hole([0, 40, 80, 120]), has_hole([0, 40, 80, 240])
+    (False, True)
+    """
+    gaps = sorted(after - before for before, after in pairwise(pts))
+    return bool(gaps) and gaps[-1] > HOLE * gaps[len(gaps) // 2]
 
 
 def frame_rate(declared: Fraction | None, timeline: Timeline) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -46,6 +47,29 @@ def test_a_broken_middle_costs_its_frames_only() -> None:
 
     assert 10 < result.probe.num_frames <= 90
     assert sum(len(clips.frame_hashes(w.mp4)) for w in result.windows if w.mp4) == result.probe.num_frames
+
+
+def _cut_out(ts: bytes) -> bytes:
+    """Without 78 transport packets, after which the video's counter of 16 goes on as if nothing were missing."""
+    packets = [ts[at : at + 188] for at in range(0, len(ts), 188)]
+    assert packets[132][1:4] == packets[210][1:4]
+    return b"".join(packets[:132] + packets[210:])
+
+
+def _overwritten(flv: bytes) -> bytes:
+    start = len(flv) // 10
+    return flv[:start] + b"\xff" * 6000 + flv[start + 6000 :]
+
+
+@pytest.mark.parametrize(("name", "lose"), [("h264 ts", _cut_out), ("h264 flv", _overwritten)])
+def test_frames_lost_from_containers_that_do_not_count_them_are_told(name: str, lose: Callable[[bytes], bytes]) -> None:
+    result = process_clip(lose(clips.clip(name)), WANTED)
+
+    assert result.probe.num_frames < 90
+    assert "damaged: libav: " in (result.probe.warning or "")
+    for window in result.windows:
+        assert window.mp4 is not None
+        assert len(clips.frame_hashes(window.mp4)) == window.num_frames
 
 
 @pytest.mark.parametrize(("num_frames", "kind"), [(1, "too_short"), (3, "too_short")])
