@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from colcap.errors import ColcapError, printable
+from colcap.qa.connect import connect
 from colcap.qa.gallery import previews
 from colcap.qa.queries import ask
 
@@ -129,7 +130,7 @@ def _images(run: Path, rows: pl.DataFrame) -> tuple[dict[str, str], list[str]]:
     if rows.schema.get("window_id") != pl.String or not rows.height:
         return {}, []
     try:
-        there = ask(run, _PARTS, params={"ids": rows["window_id"].drop_nulls().to_list()}).unique(maintain_order=True)
+        there = _ask(run, _PARTS, rows["window_id"].drop_nulls().to_list()).unique(maintain_order=True)
         fitting = there.filter(pl.col("webp_bytes").cum_sum() <= MAX_PREVIEW_BYTES)
         read = previews.read(run, fitting.select("part", "window_id").iter_rows())
         images = {name: "data:image/webp;base64," + base64.b64encode(webp).decode() for name, webp in read}
@@ -139,6 +140,11 @@ def _images(run: Path, rows: pl.DataFrame) -> tuple[dict[str, str], list[str]]:
     if left := there.height - fitting.height:
         notes.append(f"{left} previews left out, {MAX_PREVIEW_BYTES >> 20} MiB are shown at most")
     return images, notes
+
+
+def _ask(run: Path, query: str, ids: list[str]) -> pl.DataFrame:
+    with closing(connect(run)) as connection:
+        return ask(connection, query, params={"ids": ids})
 
 
 def _cell(value: Any) -> Cell:
@@ -200,6 +206,6 @@ def _run_of(frame: pl.DataFrame) -> Path | None:
     ids = frame["window_id"].drop_nulls().head(LIMIT).to_list()
     for run in reversed(_runs):
         with suppress(ColcapError):
-            if ask(run, _HAS, params={"ids": ids}).height:
+            if _ask(run, _HAS, ids).height:
                 return run
     return None

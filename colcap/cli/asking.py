@@ -127,7 +127,8 @@ def gallery(run: Path | Url, where: str | None, limit: int, output: Path | Url) 
     with outgoing(output) as path:
         page = write_page(api.open(run).path, path, where=where, limit=limit)
     beside = f", its previews in {page.folder.name} beside it" if page.folder else ""
-    out.print(escape(f"{page.shown:,} of {page.total:,} windows in {output}{beside}"))
+    left = f" of {page.total} that match" if page.total != page.shown else ""
+    out.print(escape(f"{page.shown}{left}, in {output}{beside}"))
 
 
 @click.command()

@@ -15,7 +15,7 @@ from colcap.blobs import Blobs
 from colcap.errors import QueryError, printable
 from colcap.qa.connect import connect
 from colcap.qa.queries import ask
-from colcap.qa.select import EVERYTHING, matching
+from colcap.qa.select import EVERYTHING, ask_where
 from colcap.store import list_parts, part_name, table_dir
 
 ROWS: Final = """
@@ -79,9 +79,9 @@ class Choice:
         if self.where is None:
             return None
         of_set = "$caption_set is null or caption_set is null or caption_set = $caption_set"
-        rows = matching(f"select * from ({EVERYTHING}) where {of_set}", self.where)
-        query = f"select distinct part, clip_id, window_id, caption_set from ({rows})"
-        return ask(self.run, query, params={"caption_set": self.caption_set})
+        rows = f"select * from ({EVERYTHING}) where {of_set}"
+        query = "select distinct part, clip_id, window_id, caption_set from ({matching})"
+        return ask_where(self.run, query, rows=rows, where=self.where, params={"caption_set": self.caption_set})
 
 
 def caption_sets(run: Path) -> list[str]:

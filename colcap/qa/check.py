@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from colcap.errors import printable
 from colcap.manifests import FROZEN
 from colcap.qa import invariants
-from colcap.qa.connect import part_files
+from colcap.qa.views import part_files
 from colcap.schema import BLOB_TABLES, SET_TABLES, TABLES
 from colcap.soundness import pages_are_whole
 from colcap.store import JOURNAL_PREFIX, LOCK_NAME, Footer, PartFile, count_rows, read_footer, source

@@ -56,10 +56,27 @@ def _plan(connection: DuckDBPyConnection, select: str, params: Mapping[str, obje
         return [node for _, plan in rows for node in json.loads(plan)]
     except Error as error:
         # Our prefix is a line of its own, so that the line numbers only need one taken off.
-        text = re.sub(r"^LINE (\d+):", lambda line: f"LINE {int(line[1]) - 1}:", str(error), flags=re.MULTILINE)
-        raise error.__class__(text) from None
+        raise error.__class__(earlier(str(error), lines=1)) from None
     except RecursionError:
         raise QueryError("the query is nested too deeply") from None
+
+
+def earlier(text: str, *, lines: int) -> str:
+    """An error of DuckDB's whose line numbers are less by so many lines, its caret still under its word.
+
+    >>> print(earlier("Oops\\n\\nLINE 10: a b\\n           ^", lines=9))
+    Oops
+    <BLANKLINE>
+    LINE 1: a b
+              ^
+    """
+
+    def moved(place: re.Match[str]) -> str:
+        head = f"LINE {int(place[1]) - lines}:"
+        shift = len(f"LINE {place[1]}:") - len(head)
+        return head + place[2] + place[3][shift:]
+
+    return re.sub(r"^LINE (\d+):(.*\n)( *)(?=\^)", moved, text, flags=re.MULTILINE)
 
 
 def _operators(nodes: list[dict[str, Any]]) -> Iterator[str]:

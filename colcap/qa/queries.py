@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
-import duckdb
 import polars as pl
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 from colcap.errors import QueryError, printable
-from colcap.qa.connect import connect
-from colcap.qa.guard import checked_select
+from colcap.qa.answer import FAILURES, answer
+from colcap.qa.apart import Question, ask_apart
+from colcap.qa.connect import MEMORY_LIMIT, connect
 from colcap.qa.named import find, listing
-
-MAX_RESULT_BYTES: Final = 1 << 30
-"""DuckDB's memory limit ends where a result leaves DuckDB, so results have their own."""
-
-_FETCH_ROWS: Final = 100_000
+from colcap.qa.views import view_statements
 
 
 def ask(
@@ -36,31 +33,43 @@ def ask(
 
     Parameters
     ----------
-    source : a run folder, or what `connect` gave.
+    source : a run folder, or what `connect` gave. SQL over a folder runs in a process of its own, whose memory and time
+        are bounded whatever the SQL does; a named query, and any SQL over a connection, runs in this one, where a call
+        of one function (`repeat('x', 4000000000)`) is bounded by nothing. So a stranger's SQL is given a folder.
     sql : a single SELECT, `@name` for one of `sql/*.sql`, or `@` for the list of these.
     params : values of `$name` parameters; bound, never pasted in. Named queries turn text into their own types.
     blobs : with the tables `windows_mp4` and `previews_webp`, where `source` is a folder.
-    timeout_s : seconds until the query is interrupted. One call of a slow function is not cut short.
+    timeout_s : seconds until the query is stopped, with the start of its process (0.3 s).
 
     Raises
     ------
+    RunError : `source` is not a run folder.
     QueryError : refused (anything that could write), wrong, too slow, or too large.
     """
     if sql.strip() == "@":
         return listing()
-    if sql.lstrip().startswith("@"):
-        named = find(sql.strip()[1:])
-        sql, params = named.sql, named.bind(params or {})
+    if not sql.lstrip().startswith("@"):
+        if isinstance(source, DuckDBPyConnection):
+            return _ask_here(source, sql, params or {}, timeout_s)
+        run = Path(os.path.realpath(source))
+        views = view_statements(run, blobs=blobs)
+        return _frame(ask_apart(Question(run, views, sql, dict(params or {}), MEMORY_LIMIT), timeout_s=timeout_s))
+    named = find(sql.strip()[1:])
     opened = nullcontext(source) if isinstance(source, DuckDBPyConnection) else closing(connect(source, blobs=blobs))
     with opened as connection:
-        stopped = threading.Event()
-        try:
-            with _deadline(connection, timeout_s, stopped):
-                return _fetch(connection, checked_select(connection, sql, params or {}), params or {})
-        except (duckdb.Error, pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
-            if stopped.is_set():
-                raise QueryError(f"stopped after {timeout_s:g} s") from None
-            raise QueryError(printable(str(error))) from None
+        return _ask_here(connection, named.sql, named.bind(params or {}), timeout_s)
+
+
+def _ask_here(connection: DuckDBPyConnection, sql: str, params: Mapping[str, object], timeout_s: float) -> pl.DataFrame:
+    stopped = threading.Event()
+    try:
+        with _deadline(connection, timeout_s, stopped):
+            schema, batches = answer(connection, sql, params)
+            return _frame(pa.Table.from_batches(batches, schema))
+    except (*FAILURES, pl.exceptions.PolarsError) as error:
+        if stopped.is_set():
+            raise QueryError(f"stopped after {timeout_s:g} s") from None
+        raise QueryError(printable(str(error))) from None
 
 
 @contextmanager
@@ -83,15 +92,11 @@ def _deadline(connection: DuckDBPyConnection, timeout_s: float, stopped: threadi
         thread.join()
 
 
-def _fetch(connection: DuckDBPyConnection, select: str, params: Mapping[str, object]) -> pl.DataFrame:
-    reader = connection.sql(select, params=dict(params)).to_arrow_reader(_FETCH_ROWS)
-    batches, num_bytes = [], 0
-    for batch in reader:
-        batches.append(batch)
-        num_bytes += batch.nbytes
-        if num_bytes > MAX_RESULT_BYTES:
-            raise QueryError(f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB: add a LIMIT, or aggregate")
-    frame = pl.from_arrow(pa.Table.from_batches(batches, reader.schema))
+def _frame(table: pa.Table) -> pl.DataFrame:
+    try:
+        frame = pl.from_arrow(table)
+    except pl.exceptions.PolarsError as error:
+        raise QueryError(printable(str(error))) from None
     assert isinstance(frame, pl.DataFrame)
     return frame.with_columns(_as_integer(frame[name]) for name, kind in frame.schema.items() if kind == _HUGEINT)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+import duckdb
 import polars as pl
 
+from colcap.errors import QueryError, printable
 from colcap.qa.connect import connect
+from colcap.qa.guard import earlier
 from colcap.qa.queries import ask
 
 EVERYTHING: Final = """
@@ -65,10 +69,42 @@ on latest.window_id = chosen.window_id and latest.caption_set = $caption_set and
 """
 
 
-def matching(relation: str, where: str | None) -> str:
-    """A SELECT of a relation's rows for which a condition holds; all of them where there is none."""
-    # The newline keeps a comment at the condition's end from swallowing the bracket.
-    return f"select * from ({relation}) as everything where (\n{where or 'true'}\n)"
+def ask_where(
+    run: Path, query: str, *, rows: str, where: str | None, params: Mapping[str, object] | None = None
+) -> pl.DataFrame:
+    """Ask about the rows of a relation for which a condition holds; all of them where there is none.
+
+    Parameters
+    ----------
+    run : the run folder.
+    query : a SELECT; `{matching}` in it becomes a SELECT of those rows.
+    rows : the relation, as a SELECT.
+    where : a stranger's condition over its columns.
+    params : values of `$name` parameters.
+
+    Raises
+    ------
+    QueryError : the condition is wrong, or would do more than read; what it says is about the condition alone.
+    """
+    if where is None:
+        with closing(connect(run)) as connection:
+            return ask(connection, query.format(matching=rows), params=params)
+    _check_syntax(where)
+    # The newline at its end keeps a comment there from swallowing the bracket.
+    before, after = query.lstrip().format(matching=f"select * from ({rows}) as everything where (\n\0\n)").split("\0")
+    try:
+        return ask(run, before + where + after, params=params)
+    except QueryError as error:
+        text = earlier(str(error), lines=before.count("\n"))
+        raise QueryError(text.replace('\nCandidate tables: "everything"', "")) from None
+
+
+def _check_syntax(where: str) -> None:
+    """Its mistakes are found before it is part of a query, whose brackets they would be told of otherwise."""
+    try:
+        duckdb.SQLExpression(where)
+    except duckdb.Error as error:
+        raise QueryError(f"{printable(str(error))}\n\nin the condition: {printable(where)}") from None
 
 
 def windows_where(run: Path, where: str | None, *, caption_set: str, fingerprint: str) -> pl.DataFrame:
@@ -90,13 +126,10 @@ def windows_where(run: Path, where: str | None, *, caption_set: str, fingerprint
     QueryError : the condition is wrong, or would do more than read.
     """
     with closing(connect(run)) as connection:
-        sets = ask(connection, "select distinct caption_set from captions")["caption_set"].to_list()
-        rows = EVERYTHING
-        if caption_set in sets:
-            quoted = caption_set.replace("'", "''")
-            rows = f"select * from ({EVERYTHING}) where caption_set is null or caption_set = '{quoted}'"
-        params = {"caption_set": caption_set, "fingerprint": fingerprint}
-        return ask(connection, _CHOSEN.format(matching=matching(rows, where)), params=params)
+        there = ask(connection, "select 1 from captions where caption_set = $it limit 1", params={"it": caption_set})
+    of_set = "where caption_set is null or caption_set = $caption_set" if there.height else ""
+    params = {"caption_set": caption_set, "fingerprint": fingerprint}
+    return ask_where(run, _CHOSEN, rows=f"select * from ({EVERYTHING}) {of_set}", where=where, params=params)
 
 
 def failures(run: Path, where: str | None = None) -> pl.DataFrame:
@@ -106,11 +139,12 @@ def failures(run: Path, where: str | None = None) -> pl.DataFrame:
     ------
     QueryError : the condition is wrong, or would do more than read.
     """
-    return ask(run, matching(FAILURES, where))
+    return ask_where(run, "{matching}", rows=FAILURES, where=where)
 
 
 def without_caption(run: Path, caption_set: str) -> pl.DataFrame:
     """`window_id` and `part` of windows that have no row at all in a caption set."""
     query = """select w.window_id, clips.part from windows as w join clips using (clip_id)
         where w.window_id not in (select window_id from captions where caption_set = $caption_set)"""
-    return ask(run, query, params={"caption_set": caption_set})
+    with closing(connect(run)) as connection:
+        return ask(connection, query, params={"caption_set": caption_set})

@@ -64,6 +64,13 @@ def full() -> Tables:
     return tables
 
 
+def only(*tables: str) -> Tables:
+    """A run that has these tables, and the bytes of those that have bytes."""
+    bytes_of = {"windows": "windows_mp4", "previews": "previews_webp"}
+    names = {*tables, *(bytes_of.get(name, name) for name in tables)}
+    return {path: rows for path, rows in full().items() if path.partition("/")[0] in names}
+
+
 def captions(texts: list[tuple[str, str]], *, attempt: int = 1, caption_set: str = "default") -> pl.DataFrame:
     """Ok caption rows of window ids and texts."""
     return rows("captions", [_label(name, attempt, caption_set) | {"caption": text} for name, text in texts])

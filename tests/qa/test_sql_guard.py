@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 import qa_runs
+from duckdb import DuckDBPyConnection
 
 from colcap.errors import QueryError
-from colcap.qa import queries
+from colcap.qa import answer
 from colcap.qa.connect import connect
 from colcap.qa.queries import ask
 
@@ -144,16 +146,23 @@ def test_an_attack_is_refused_and_changes_nothing(baited: Path, sql: str) -> Non
     assert a_python_variable.height == 1
 
 
+@pytest.fixture
+def here(run: Path) -> Iterator[DuckDBPyConnection]:
+    """The run in this process; `test_sql_apart.py` has what a process of its own adds."""
+    with connect(run) as connection:
+        yield connection
+
+
 @pytest.mark.parametrize("sql", NOT_SELECT)
-def test_what_is_not_a_select_is_told_so(run: Path, sql: str) -> None:
+def test_what_is_not_a_select_is_told_so(here: DuckDBPyConnection, sql: str) -> None:
     with pytest.raises(QueryError, match="only SELECT is allowed, this is "):
-        ask(run, sql)
+        ask(here, sql)
 
 
 @pytest.mark.parametrize("sql", WRITES[:3])
-def test_a_select_that_writes_is_told_so(run: Path, sql: str) -> None:
+def test_a_select_that_writes_is_told_so(run: Path, here: DuckDBPyConnection, sql: str) -> None:
     with pytest.raises(QueryError, match="only reading is allowed, this would run COPY_TO_FILE"):
-        ask(run, sql.replace("RUN", str(run)))
+        ask(here, sql.replace("RUN", str(run)))
 
 
 @pytest.mark.parametrize(
@@ -176,8 +185,8 @@ def test_a_select_that_writes_is_told_so(run: Path, sql: str) -> None:
         "with recursive t as (select 1 as a union all select a + 1 from t where a < 5) from t",
     ],
 )
-def test_reading_is_allowed(run: Path, sql: str) -> None:
-    assert ask(run, sql).height > 0
+def test_reading_is_allowed(here: DuckDBPyConnection, sql: str) -> None:
+    assert ask(here, sql).height > 0
 
 
 @pytest.mark.parametrize(
@@ -190,11 +199,11 @@ def test_reading_is_allowed(run: Path, sql: str) -> None:
         "select count(*) from repeat('x'::varchar, 100000000000)",
     ],
 )
-def test_a_query_that_runs_forever_is_stopped(run: Path, sql: str) -> None:
+def test_a_query_that_runs_forever_is_stopped(here: DuckDBPyConnection, sql: str) -> None:
     started = time.monotonic()
 
     with pytest.raises(QueryError, match=r"^stopped after 0\.3 s$"):
-        ask(run, sql, timeout_s=0.3)
+        ask(here, sql, timeout_s=0.3)
 
     assert time.monotonic() - started < 3
 
@@ -225,22 +234,22 @@ def test_a_value_that_grows_without_end_fails(run: Path, sql: str) -> None:
         assert ask(connection, "select 1").item() == 1
 
 
-def test_there_are_no_secrets_to_tell(run: Path) -> None:
-    assert ask(run, "from duckdb_secrets()").height == 0
-    assert ask(run, "select current_setting('allowed_directories')").item().to_list() == [f"{run.resolve()}/"]
+def test_there_are_no_secrets_to_tell(run: Path, here: DuckDBPyConnection) -> None:
+    assert ask(here, "from duckdb_secrets()").height == 0
+    assert ask(here, "select current_setting('allowed_directories')").item().to_list() == [f"{run.resolve()}/"]
 
 
-def test_a_result_that_is_too_large_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "MAX_RESULT_BYTES", 1 << 20)
+def test_a_result_that_is_too_large_is_refused(here: DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "MAX_RESULT_BYTES", 1 << 20)
 
     with pytest.raises(QueryError, match="larger than 1 MiB: add a LIMIT"):
-        ask(run, "select range from range(100000000000)", timeout_s=5)
+        ask(here, "select range from range(100000000000)", timeout_s=5)
 
 
-def test_values_are_bound_not_pasted(run: Path) -> None:
+def test_values_are_bound_not_pasted(here: DuckDBPyConnection) -> None:
     hostile = "'; copy (select 1) to 'x'; --"
 
-    result = ask(run, "select $text as text, typeof($text) as kind", params={"text": hostile})
+    result = ask(here, "select $text as text, typeof($text) as kind", params={"text": hostile})
 
     assert result.rows() == [(hostile, "VARCHAR")]
 
@@ -249,9 +258,9 @@ def test_values_are_bound_not_pasted(run: Path) -> None:
     ("params", "expected"),
     [({}, "no value for parameter b"), ({"b": "1", "c": "2"}, "the query has no parameter c")],
 )
-def test_parameters_must_match(run: Path, params: dict[str, str], expected: str) -> None:
+def test_parameters_must_match(here: DuckDBPyConnection, params: dict[str, str], expected: str) -> None:
     with pytest.raises(QueryError, match=expected):
-        ask(run, "select $b", params=params)
+        ask(here, "select $b", params=params)
 
 
 @pytest.mark.parametrize(
@@ -263,22 +272,22 @@ def test_parameters_must_match(run: Path, params: dict[str, str], expected: str)
         ("select interval 1 month", "interval"),
     ],
 )
-def test_a_wrong_query_is_told_where(run: Path, sql: str, expected: str) -> None:
+def test_a_wrong_query_is_told_where(here: DuckDBPyConnection, sql: str, expected: str) -> None:
     with pytest.raises(QueryError, match=expected):
-        ask(run, sql)
+        ask(here, sql)
 
 
-def test_sums_of_integers_are_integers(run: Path) -> None:
-    result = ask(run, "select sum(num_frames) as frames, sum(9223372036854775807::hugeint * 2) as huge from windows")
+def test_sums_of_integers_are_integers(here: DuckDBPyConnection) -> None:
+    result = ask(here, "select sum(num_frames) as frames, sum(9223372036854775807::hugeint * 2) as huge from windows")
 
     assert result.schema["frames"] == pl.Int64
     assert result["frames"].item() == 646
     assert result["huge"].item() == 9223372036854775807 * 8
 
 
-def test_control_characters_of_an_error_do_not_reach_the_terminal(run: Path) -> None:
+def test_control_characters_of_an_error_do_not_reach_the_terminal(here: DuckDBPyConnection) -> None:
     with pytest.raises(QueryError) as refused:
-        ask(run, "select '\x1b[2J' from nowhere\x1b[2J")
+        ask(here, "select '\x1b[2J' from nowhere\x1b[2J")
 
     assert "\x1b" not in str(refused.value)
 

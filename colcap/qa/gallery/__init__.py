@@ -20,10 +20,10 @@ from markupsafe import Markup
 
 from colcap.errors import printable
 from colcap.qa.gallery.previews import sources
-from colcap.qa.gallery.rows import Card, Choice, choose
+from colcap.qa.gallery.rows import Card, Choice, Count, choose, count
 from colcap.store import disk_error, write_atomically
 
-__all__ = ["Page", "gallery"]
+__all__ = ["Count", "Page", "gallery"]
 
 PER_PAGE: Final = 2000
 """Windows of one page: it still opens at once and scrolls smoothly."""
@@ -39,10 +39,10 @@ class Page:
     """Pages beside it, in order: `NAME-2.html`, …"""
     folder: Path | None
     """Where their previews are; None where they are inside them."""
-    shown: int
-    """Windows (and clips without any) on all pages."""
-    total: int
-    """Those that match, shown or not."""
+    shown: Count
+    """What is on all pages."""
+    total: Count
+    """What matches, shown or not."""
 
 
 def gallery(run: Path, output: Path, *, where: str | None = None, limit: int = 2000) -> Page:
@@ -53,7 +53,8 @@ def gallery(run: Path, output: Path, *, where: str | None = None, limit: int = 2
     run : the run folder.
     output : the HTML file. Previews of more than 8 MiB in all go to a folder beside it, `NAME_files`.
     where : an SQL condition that chooses windows, over the columns of `rows.EVERYTHING`.
-    limit : windows at most; more than PER_PAGE of them are spread over several pages, which link to each other.
+    limit : windows (and clips without any) at most; more than PER_PAGE of them are spread over several pages, which
+        link to each other.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def gallery(run: Path, output: Path, *, where: str | None = None, limit: int = 2
     except OSError as error:
         raise disk_error(output, error) from None
     outside = any(not image.startswith("data:") for image in images.values())
-    return Page(output, tuple(paths[1:]), folder if outside else None, len(choice.cards), choice.total)
+    return Page(output, tuple(paths[1:]), folder if outside else None, choice.shown, choice.total)
 
 
 def render(
@@ -94,7 +95,8 @@ def render(
         .get_template("gallery.html.jinja")
         .render(
             cards=cards,
-            shown=len(choice.cards),
+            count=count(cards),
+            shown=choice.shown,
             total=choice.total,
             images=images,
             files=[quote(path.name, safe="") for path in paths],

@@ -6,11 +6,14 @@
 const get = (id) => document.getElementById(id);
 const list = get("cards");
 const cards = [...list.children].map(describe);
+const total = { windows: 0, clips: 0 };
+for (const card of cards) total[card.of] += 1;
 const controls = ["status", "kind", "finish", "clip", "set", "beside", "differing", "sort"].map(get).filter(Boolean);
 
 function describe(element) {
   const said = [...element.querySelectorAll(".said")];
-  return { element, said, clip: element.dataset.clip, order: Number(element.dataset.order), text: fold(element.textContent) };
+  const { clip, of, order } = element.dataset;
+  return { element, said, clip, of, order: Number(order), text: fold(element.textContent) };
 }
 
 function fold(text) {
@@ -35,21 +38,30 @@ function choices() {
 
 function update() {
   const chosen = choices();
-  let shown = 0;
+  const shown = { windows: 0, clips: 0 };
   for (const card of cards) {
     const visible = matches(card, chosen);
     card.element.hidden = !visible;
-    shown += visible;
+    shown[card.of] += visible;
   }
-  const all = cards.length.toLocaleString("en");
-  get("count").value = shown === cards.length ? `${all} windows` : `${shown.toLocaleString("en")} of ${all} windows`;
-  get("nothing").hidden = shown > 0;
+  get("count").value = told(shown);
+  get("nothing").hidden = shown.windows + shown.clips > 0;
   const filtering = controls.filter((control) => control.value && control.type !== "checkbox").length + chosen.differing;
   get("active").textContent = filtering ? ` (${filtering})` : "";
   get("reset").hidden = !filtering && !chosen.words.length;
   order(chosen.sort);
   mark(chosen);
   makeReachable();
+}
+
+function told(shown) {
+  const windows = part(shown.windows, total.windows, "window");
+  return total.clips ? `${windows}, ${part(shown.clips, total.clips, "clip")} without windows` : windows;
+}
+
+function part(shown, all, noun) {
+  const of = shown === all ? "" : `${shown.toLocaleString("en")} of `;
+  return `${of}${all.toLocaleString("en")} ${noun}${all === 1 ? "" : "s"}`;
 }
 
 function matches(card, chosen) {

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
 
-from duckdb import DuckDBPyConnection
-
-from colcap.qa.connect import connect
-from colcap.qa.queries import ask
-from colcap.qa.select import EVERYTHING, matching
+from colcap.qa.select import EVERYTHING, ask_where
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -23,6 +18,18 @@ _SHOWN: Final = (
     "preview_status, caption_set, attempt, caption, prompt_tokens, output_tokens, finish_reason, model, "
     "enhanced_caption, enhanced_tokens, status, error_kind, error, warning"
 )
+
+# Not materialized: all captions of a run do not fit into memory. No window has more rows than there are sets.
+_CHOSEN: Final = f"""
+with
+matching as not materialized (select {_SHOWN} from ({{matching}})),
+counted as (
+    select count(distinct window_id) as windows, count(distinct clip_id) filter (window_id is null) as clips
+    from matching
+)
+select * from matching, counted order by clip_id, window_index, caption_set
+limit $limit * greatest(1, (select count(distinct caption_set) from captions))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +93,47 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """How many cards there are."""
+
+    windows: int
+    """Those of windows."""
+    clips: int
+    """Those of clips without windows."""
+
+    def __str__(self) -> str:
+        """In words.
+
+        >>> print(Count(2000, 0), "|", Count(1, 2))
+        2,000 windows | 1 window, 2 clips without windows
+        """
+        clips = f", {_number(self.clips, 'clip')} without windows" if self.clips else ""
+        return _number(self.windows, "window") + clips
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """The cards of a page."""
 
     cards: tuple[Card, ...]
     """In the order of clips and time."""
-    total: int
-    """Windows (and clips without any) that match, shown or not."""
+    total: Count
+    """Those that match, shown or not."""
+
+    @property
+    def shown(self) -> Count:
+        """How many cards there are."""
+        return count(self.cards)
+
+
+def count(cards: Sequence[Card]) -> Count:
+    """How many cards are of windows, and of clips without."""
+    windows = sum(bool(card.window_id) for card in cards)
+    return Count(windows, len(cards) - windows)
 
 
 def choose(run: Path, *, where: str | None = None, limit: int = 2000) -> Choice:
@@ -108,23 +149,10 @@ def choose(run: Path, *, where: str | None = None, limit: int = 2000) -> Choice:
     ------
     QueryError : the condition is wrong, or would do more than read.
     """
-    matches = matching(EVERYTHING, where)
-    with closing(connect(run)) as connection:
-        rows = ask(
-            connection,
-            f"select {_SHOWN} from ({matches}) order by clip_id, window_index, caption_set limit $rows",
-            params={"rows": limit * _num_sets(connection)},
-        )
-        total = ask(
-            connection, f"select count(distinct coalesce(window_id, 'clip ' || clip_id)) from ({matches})"
-        ).item()
+    rows = ask_where(run, _CHOSEN, rows=EVERYTHING, where=where, params={"limit": limit})
     windows = groupby(rows.iter_rows(named=True), key=lambda row: (row["clip_id"], row["window_id"]))
+    total = Count(rows["windows"].item(0), rows["clips"].item(0)) if rows.height else Count(0, 0)
     return Choice(tuple(_card(tuple(same)) for _, same in islice(windows, limit)), total)
-
-
-def _num_sets(connection: DuckDBPyConnection) -> int:
-    """No window has more rows than there are sets: so many times the limit is enough."""
-    return max(1, int(ask(connection, "select count(distinct caption_set) from captions").item()))
 
 
 def _card(rows: tuple[dict[str, Any], ...]) -> Card:
