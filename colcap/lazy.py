@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from colcap.config import Config, parse
+from colcap.prompts import unindented
 from colcap.schema import CAPTIONS, CLIPS, PREVIEWS, WINDOWS, Columns
 
 if TYPE_CHECKING:
@@ -131,6 +132,11 @@ def captions(windows: pl.LazyFrame, *, engine: Engine | str = "vllm", **paramete
     return windows.map_batches(partial(_captions, config, running), schema=CAPTIONS, streamable=True)
 
 
+def _own_prompts(given: pl.Series) -> pl.Series:
+    """As a run reads them."""
+    return pl.Series("prompt_text", [text and unindented(text) for text in given], dtype=pl.String)
+
+
 def _captions(config: Config, engine: Engine | None, windows: pl.DataFrame) -> pl.DataFrame:
     from colcap.runners import choices
     from colcap.steps.media import WindowStep, table_rows
@@ -138,7 +144,7 @@ def _captions(config: Config, engine: Engine | None, windows: pl.DataFrame) -> p
     model = choices.resolve_model(config)
     see = WindowStep(choices.wanted(config, model, cut=False, preview=False, sample=True), choices.media_limits(config))
     say = choices.caption_step(config, model, engine or _shared_engine(config, model))
-    prompts = windows.select("prompt_text") if "prompt_text" in windows.columns else None
+    prompts = windows.select(_own_prompts(windows["prompt_text"])) if "prompt_text" in windows.columns else None
     if prompts is not None and (context := choices.context(config, model)):
         windows = choices.with_room(windows, prompts["prompt_text"].to_list(), context.room)
     done = [pl.DataFrame(schema=CAPTIONS)]

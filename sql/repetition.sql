@@ -1,4 +1,5 @@
--- Captions that repeat themselves: the share of their word groups that occurred before in the same caption.
+-- Captions that repeat themselves: the share of their word groups that occurred before in the same caption. A sign of
+-- Chinese or Japanese is a word; where there are no words, as in `!!!!!!`, any sign is.
 -- kind = check
 -- threshold = 0 : rows
 -- param caption_set = "" : only this caption set; all where empty
@@ -9,7 +10,18 @@ with hashed as (
         window_id,
         caption_set,
         caption,
-        list_transform(regexp_extract_all(lower(caption), '[\p{L}\p{N}]+'), lambda word: hash(word)) as words
+        list_transform(
+            regexp_extract_all(
+                lower(caption),
+                '[\x{3040}-\x{30ff}\x{3400}-\x{9fff}\x{f900}-\x{faff}]'
+                || '|(?:[^\P{L}\x{3040}-\x{30ff}\x{3400}-\x{9fff}\x{f900}-\x{faff}]|\p{N})+'
+            ),
+            lambda word: hash(word)
+        ) as found,
+        case
+            when len(found) > 0 then found
+            else list_transform(regexp_extract_all(caption, '\S'), lambda sign: hash(sign))
+        end as words
     from captions_latest
     where status = 'ok' and ($caption_set = '' or caption_set = $caption_set)
 ),

@@ -38,6 +38,9 @@ LONGEST_WAIT_S: Final = 30.0
 
 CONNECT_S: Final = 10.0
 
+MAX_WORDS: Final = 1000
+"""Most characters of a server's words that a message repeats."""
+
 NO_KEY: Final = "none"
 """What a server gets that needs no key; the client insists on one."""
 
@@ -180,11 +183,12 @@ class OpenAIEngine:
         timeout_s = self._server.request_timeout_s
         try:
             async with asyncio.timeout(timeout_s):  # the client's own is for each piece of an answer
-                answer = terms.generation(await self._connection.client.chat.completions.create(**body))
+                said = await self._connection.client.chat.completions.create(**body)
+                answer = terms.generation(said, clean=self._connection.without_key)
         except TimeoutError:
             return terms.Trouble(f"no answer in {timeout_s:g} s: raise request_timeout_s, or ask fewer at once")
         except RowError as error:
-            return Generation(error=RowError(error.kind, self._connection.clean(error.text)))
+            return Generation(error=error)
         except Exception as error:
             return terms.trouble(error)
         self._failures, self._answered = 0, self._answered + 1
@@ -255,5 +259,9 @@ class _Connection:
         )
 
     def clean(self, text: str) -> str:
+        """A server's words as a message, cut once the key is out of them: half a key is a secret too."""
+        return printable(self.without_key(text))[:MAX_WORDS]
+
+    def without_key(self, text: str) -> str:
         """A server's words, without the key should it repeat it."""
-        return printable(text if self._key == NO_KEY else text.replace(self._key, "[key]"))
+        return text if self._key == NO_KEY else text.replace(self._key, "[key]")

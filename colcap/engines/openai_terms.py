@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,8 +113,13 @@ def _frame_times(video: Video) -> dict[str, Any]:
     }
 
 
-def generation(completion: ChatCompletion) -> Generation:
+def generation(completion: ChatCompletion, *, clean: Callable[[str], str]) -> Generation:
     """A server's answer.
+
+    Parameters
+    ----------
+    completion : what it said.
+    clean : takes the key out of its words.
 
     Raises
     ------
@@ -123,10 +128,10 @@ def generation(completion: ChatCompletion) -> Generation:
     """
     choice = _first_choice(completion)
     if choice.finish_reason == "content_filter" or choice.message.refusal:
-        raise RowError("rejected", f"the server refused: {choice.message.refusal or choice.finish_reason}")
+        raise RowError("rejected", f"the server refused: {clean(choice.message.refusal or choice.finish_reason)}")
     if choice.finish_reason not in FINISHED:
         raise Malformed(f"the answer's finish_reason is {choice.finish_reason!r}")
-    text, usage = (choice.message.content or "").strip(), completion.usage
+    text, usage = clean(choice.message.content or "").strip(), completion.usage
     return Generation(
         text=text,
         prompt_tokens=usage.prompt_tokens if usage else None,
@@ -173,7 +178,7 @@ def _status_trouble(error: Any) -> Trouble:
 def _message(error: Any) -> str:
     body_ = error.body if isinstance(error.body, Mapping) else {}
     said = body_.get("message") or error.response.text or error.message
-    return str(said)[:1000]
+    return str(said)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

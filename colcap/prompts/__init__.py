@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from textwrap import dedent
 from typing import Final, Literal
 
 from colcap.errors import ConfigError
@@ -27,6 +28,15 @@ def load(variant: str, kind: Literal["caption", "stage2", "enhance"] = "caption"
         raise ConfigError(f"prompt_variant: got {variant!r}; built in for {kind}: {', '.join(known)}")
     file = resources.files(__package__) / f"{PREFIX[kind]}{variant}.txt"
     return file.read_text(encoding="utf-8").removesuffix("\n")
+
+
+def unindented(text: str) -> str:
+    """A prompt without the indentation that all its lines have from the file they were written in, and no empty ends.
+
+    >>> unindented("\\n    Say in two parts:\\n      - what moves\\n    ")
+    'Say in two parts:\\n  - what moves'
+    """
+    return dedent(text).strip("\n")
 
 
 def variants(kind: Literal["caption", "stage2", "enhance"] = "caption") -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -71,7 +72,7 @@ def stage2_prompt(config: Config) -> str | None:
     c = config.captioning
     if not c.generate_stage2_caption:
         return None
-    return prompts.load("default", "stage2") if c.stage2_prompt_text is None else c.stage2_prompt_text
+    return prompts.load("default", "stage2") if c.stage2_prompt_text is None else dedent(c.stage2_prompt_text)
 
 
 def sampling(config: Config) -> Sampling:
@@ -217,7 +218,7 @@ def enhancement_prompt(config: Config) -> tuple[str, str]:
 
 def _prompt(section: Captioning | Enhancement, kind: Literal["caption", "enhance"]) -> tuple[str, str]:
     if section.prompt_text is not None:
-        return section.prompt_text, "custom"
+        return prompts.unindented(section.prompt_text), "custom"
     return prompts.load(section.prompt_variant, kind), section.prompt_variant
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from colcap import manifests, store
+from colcap.prompts import unindented
 from colcap.runners.plan import PREVIEW_TABLES, PartTodo, Plan
 from colcap.runners.rewrite import Rewrite
 from colcap.steps.media import clip_rows, table_rows
@@ -175,4 +176,4 @@ def _stored_prompts(plan: Plan, part: int) -> pl.DataFrame:
 
 def _named(rows: pl.DataFrame) -> dict[str, str]:
     there = rows.drop_nulls("prompt_text")
-    return dict(zip(there["clip_id"], there["prompt_text"], strict=True))
+    return dict(zip(there["clip_id"], map(unindented, there["prompt_text"]), strict=True))

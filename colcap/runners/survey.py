@@ -21,6 +21,7 @@ from colcap.media.frame_choice import spread
 from colcap.media.workers import MediaPool
 from colcap.models.weights import ResolvedModel
 from colcap.objects import Url
+from colcap.prompts import unindented
 from colcap.runners import choices
 from colcap.runners.context import counter_of
 from colcap.steps.survey import SurveyStep
@@ -78,7 +79,7 @@ class CaptionPlan:
 
     def with_prompts(self, clip: pl.DataFrame) -> pl.DataFrame:
         """A clip with what its own prompt, if it has one, means for its frames."""
-        own = clip["prompt_text"].item() if "prompt_text" in clip.columns else None
+        own = unindented(clip["prompt_text"].item() or "") if "prompt_text" in clip.columns else None
         if not own or self.model is None:
             return clip
         context = choices.context(self.sets[0], self.model)

@@ -17,7 +17,7 @@ from colcap.schema import CAPTIONS
 from colcap.steps.asking import AskingStep, answered
 from colcap.steps.escalation import Rung
 from colcap.steps.media_rows import failure
-from colcap.steps.window_log import tell_answer
+from colcap.steps.window_log import tell_answer, tell_unasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,8 @@ class CaptionStep(AskingStep):
     def _unseen(self, sample: dict[str, Any]) -> dict[str, Any]:
         """The window has no frames to show: its caption row says why, in the words of the step that failed."""
         error = RowError(sample["error_kind"], sample["error"], skipped=sample["status"] == "skipped")
+        if self.verbose:
+            tell_unasked(f"caption of set {self.caption_set}", sample["window_id"], error)
         return {**self._facts(sample), **failure(error)}
 
     def _facts(self, sample: dict[str, Any]) -> dict[str, Any]:

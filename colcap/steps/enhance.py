@@ -13,7 +13,7 @@ from colcap.errors import RowError
 from colcap.schema import ENHANCED
 from colcap.steps.asking import AskingStep, answered
 from colcap.steps.media_rows import failure
-from colcap.steps.window_log import tell_answer
+from colcap.steps.window_log import tell_answer, tell_unasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class EnhanceStep(AskingStep):
 
     def _uncaptioned(self, caption: dict[str, Any]) -> dict[str, Any]:
         error = RowError(caption["error_kind"], f"there is no caption to enhance: {caption['error']}", skipped=True)
+        if self.verbose:
+            tell_unasked(f"enhanced caption of set {self.caption_set}", caption["window_id"], error)
         return {**self._facts(caption), **failure(error)}
 
     def _facts(self, caption: dict[str, Any]) -> dict[str, Any]:

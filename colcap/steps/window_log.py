@@ -37,6 +37,11 @@ def tell_answer(kind: str, window_id: str, passes: Sequence[Generation], error: 
         _log(window_id, f"{kind}: {error} (after {seconds:.2f} s)", {**facts, "error_kind": error.kind})
 
 
+def tell_unasked(kind: str, window_id: str, error: RowError) -> None:
+    """Log a window that nothing was asked about, and why."""
+    _log(window_id, f"{kind}: {error}", {"window_id": window_id, "error_kind": error.kind})
+
+
 def tell_preview(preview: Mapping[str, Any], seconds: float) -> None:
     """Log a row of the previews table, and the seconds of the media work that it came from."""
     name, kind = preview["window_id"], preview["error_kind"]

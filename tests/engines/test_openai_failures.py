@@ -254,6 +254,27 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     assert KEY not in caplog.text
 
 
+@pytest.mark.parametrize("before", [1000, 1980])
+@pytest.mark.parametrize("how", ["error", "refusal", "caption", "stops"])
+def test_no_part_of_the_key_is_left_where_a_text_is_cut(before: int, how: str) -> None:
+    said = "." * (before - len(KEY) // 2) + KEY
+    answers = {
+        "error": refuses(400, said),
+        "refusal": says(answer(message={"role": "assistant", "content": None, "refusal": said})),
+        "caption": says(answer(f"A car. {said}")),
+        "stops": refuses(403, said),
+    }
+    try:
+        with server_that.server(answers[how]) as seen:
+            [result] = ask(seen)
+        told = f"{result.error} {result.text}"
+    except EngineError as stopped:
+        told = str(stopped)
+
+    assert "." * 900 in told
+    assert KEY[:6] not in told
+
+
 def test_a_server_that_fails_now_and_then_costs_a_run_no_row(manifest: Path, tmp_path: Path) -> None:
     with simulated_engine(slots=2, prefill_ms=5, token_ms=0, fail_every=2) as engine:
         run = colcap.run(

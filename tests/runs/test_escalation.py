@@ -67,6 +67,11 @@ def test_good_captions_are_not_asked_again(manifest: Path, tiny_engine: Engine, 
         ("the road the road the road the road", True),
         ("", False),
         ("one two", False),
+        ("!" * 512, True),
+        ("...", False),
+        ("车辆向左行驶，" * 20, True),
+        ("一辆红色的汽车从左向右驶过十字路口，行人在人行道上等待，天空晴朗，路边有几棵高大的树。", False),
+        ("A 红 car 红 is 红 going 红 left", False),
     ],
 )
 def test_a_loop_is_seen(text: str, expected: bool) -> None:
@@ -75,9 +80,17 @@ def test_a_loop_is_seen(text: str, expected: bool) -> None:
     assert rung.catches(Generation(text=text, finish_reason="stop")) == expected
 
 
+def test_a_loop_that_the_engine_has_stopped_is_one() -> None:
+    stopped = Generation(text="A car.", finish_reason="repetition")
+    rungs = [Rung(frozenset({reason}), choices.sampling(parse({}))) for reason in ("repetition", "length")]
+
+    assert [rung.catches(stopped) for rung in rungs] == [True, False]
+
+
 def test_sql_draws_the_same_line() -> None:
     sql = (Path(__file__).parents[2] / "sql" / "repetition.sql").read_text()
     texts = ["the road the road the road", "a b c d e f a b c", "Ein Auto fährt, ein Auto fährt, ein Auto hält"]
+    texts += ["车辆向左行驶，" * 20, "A红car红2is红2is", "! ! ! . ! !", "½² ½² ½² ½²", "snake_case snake_case"]
     rows = "select unnest($texts) as caption, caption as window_id, 'default' as caption_set, 'ok' as status"
     everything = {"texts": texts, "caption_set": "", "n": 3, "min_ratio": -1}
 

@@ -37,6 +37,7 @@ from colcap.runners.tasks import Products
 from colcap.steps.media import MediaStep, table_rows
 
 ROOT = Path(__file__).parents[2]
+TINY: dict[str, Any] = {"model_variant": "tiny"}
 MODEL = resolve("tiny", model_dir=Path("models"))
 
 
@@ -224,6 +225,56 @@ def test_the_second_prompt_is_as_configured() -> None:
 
     assert [request.text for request in engine.requests] == [PROMPT, 'Say it better: {"a":1}']
     assert rows.select("stage1_caption", "caption").row(0) == ('{"a":1}', '{"a":1}')
+
+
+INDENTED = """
+        Say in two parts:
+          - what moves
+
+          - where to
+    """
+STRAIGHT = "Say in two parts:\n  - what moves\n\n  - where to"
+
+
+def test_texts_are_not_indented_as_the_file_is_that_they_were_written_in() -> None:
+    chosen = {"prompt_text": INDENTED, "generate_stage2_caption": True, "stage2_prompt_text": "    Better:\n    "}
+
+    engine, _ = captioned({"captioning": chosen})
+    text_engine, _ = enhanced({"enhancement": {"prompt_text": INDENTED}})
+
+    assert [request.text for request in engine.requests] == [STRAIGHT, 'Better:\n{"a":1}']
+    assert [request.system for request in text_engine.requests] == [STRAIGHT]
+
+
+def test_nor_are_those_of_a_row(tmp_path: Path) -> None:
+    rows = {"clip_id": list("abc"), "mp4": [video()] * 3, "prompt_text": [INDENTED, "  \n", None]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "m.parquet")
+    engine = Told()
+
+    colcap.run(tmp_path / "m.parquet", tmp_path / "run", engine=engine, captioning=TINY, generate_previews=False)
+
+    assert sorted(request.text for request in engine.requests) == sorted([STRAIGHT, PROMPT, PROMPT])
+
+
+def test_caption_sets_share_one_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted where frames are decoded, with media work in this process; another model's pass decodes for itself."""
+    pl.DataFrame({"clip_id": list("ab"), "mp4": [video()] * 2}).write_parquet(tmp_path / "m.parquet")
+    sets = [{"name": "a"}, {"name": "b", "prompt_text": "What moves?"}, {"name": "c", "temperature": 0.5}]
+    decoded: list[int] = []
+
+    @contextmanager
+    def read_clip(*given: Any, **options: Any) -> Iterator[Source]:
+        decoded.append(len(given[0]))
+        with demux.read_clip(*given, **options) as source:
+            yield source
+
+    monkeypatch.setattr(process, "read_clip", read_clip)
+    engine, chosen = Told(), {"captioning": TINY, "runtime": {"media_threads": True}}
+
+    colcap.run(tmp_path / "m.parquet", tmp_path / "run", engine=engine, captions=sets, **chosen)
+
+    assert decoded == [len(video())] * 2
+    assert sorted(request.text for request in engine.requests) == sorted([PROMPT, PROMPT, "What moves?"] * 2)
 
 
 @pytest.mark.parametrize("change", [{"compression_level": 0}, {"quality": 95}])

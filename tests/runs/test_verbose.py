@@ -9,7 +9,8 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -20,8 +21,13 @@ from simulated import simulated_engine
 import colcap
 from colcap import api
 from colcap.cli import cli
+from colcap.config import parse
+from colcap.engines.base import Engine
 from colcap.engines.child import Child
+from colcap.models.weights import resolve
+from colcap.runners.choices import caption_step, enhance_step
 from colcap.runners.runlog import LOG_NAME
+from colcap.schema import SAMPLES
 
 HOSTILE = "a\x1b[2J\nfake: caption"
 SHOWN = r"a\x1b[2J\nfake: caption"
@@ -129,6 +135,28 @@ def test_an_error_is_told_too(hostile: Path, tmp_path: Path) -> None:
     [line] = told(tmp_path / "out")
     assert "engine_failed: HTTP 500" in line["event"]
     assert line["error_kind"] == "engine_failed"
+
+
+@pytest.mark.parametrize("section", ["captioning", "enhancement"])
+def test_a_window_that_nothing_is_asked_about_is_told_too(section: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Its frames do not fit, or there is no caption to enhance."""
+    config = parse({section: {"verbose": True}})
+    why = {"window_id": "c:00000", "status": "error", "error_kind": "over_context", "error": "too long\nfake: line"}
+    rows = pl.DataFrame([{**dict.fromkeys(SAMPLES), "attempt": 1, "caption": None, **why}])
+    engine = cast("Engine", SimpleNamespace(model="m", revision=None))
+    model = resolve("tiny", model_dir=Path("models"))
+    asked = (
+        caption_step(config, model, engine) if section == "captioning" else enhance_step(config, lambda: engine, "f")
+    )
+
+    caplog.set_level(logging.INFO, "colcap.windows")
+
+    asked(rows)
+
+    [line] = caplog.messages
+    assert "over_context: " in line
+    assert line.startswith("c:00000: ")
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize(("verbose", "expected"), [(True, logging.INFO), (False, logging.DEBUG)])
