@@ -3,16 +3,6 @@
 -- threshold = 0 : windows
 -- param caption_set = "" : only this caption set; all where empty
 -- param min_clips = 2 : fewest clips that are suspicious
-with
--- By hash first, since nearly every caption is its own: ten million of them have to fit into memory.
-said as (
-    select hash(caption_set, caption) as id
-    from captions_latest
-    where status = 'ok' and ($caption_set = '' or caption_set = $caption_set)
-),
-several as (
-    select id from said group by id having count(*) >= $min_clips
-)
 select
     c.caption_set,
     count(distinct w.clip_id) as clips,
@@ -25,7 +15,10 @@ join windows as w on w.window_id = c.window_id
 where
     c.status = 'ok'
     and ($caption_set = '' or c.caption_set = $caption_set)
-    and hash(c.caption_set, c.caption) in (select id from several)
+    -- By hash first, since nearly every caption is its own: ten million of them have to fit into memory.
+    and hash(c.caption_set, c.caption) in (
+        select hash(caption_set, caption) from captions_latest where status = 'ok' group by 1 having count(*) >= $min_clips
+    )
 group by c.caption_set, c.caption
 having count(distinct w.clip_id) >= $min_clips
 order by clips desc, windows desc, c.caption_set, c.caption

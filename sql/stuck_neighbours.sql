@@ -3,17 +3,7 @@
 -- threshold = 0 : windows
 -- param caption_set = "" : only this caption set; all where empty
 -- param min_windows = 2 : fewest windows in a row that are suspicious
-with
--- By hash first, since nearly every caption is its own: ten million of them have to fit into memory.
-said as (
-    select hash(caption_set, caption) as id
-    from captions_latest
-    where status = 'ok' and ($caption_set = '' or caption_set = $caption_set)
-),
-several as (
-    select id from said group by id having count(*) >= $min_windows
-),
-placed as (
+with placed as (
     select
         c.caption_set,
         w.clip_id,
@@ -30,7 +20,10 @@ placed as (
     where
         c.status = 'ok'
         and ($caption_set = '' or c.caption_set = $caption_set)
-        and hash(c.caption_set, c.caption) in (select id from several)
+        -- By hash first, since nearly every caption is its own: ten million of them have to fit into memory.
+        and hash(c.caption_set, c.caption) in (
+            select hash(caption_set, caption) from captions_latest where status = 'ok' group by 1 having count(*) >= $min_windows
+        )
 )
 select
     caption_set,

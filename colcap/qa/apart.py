@@ -2,7 +2,7 @@
 
 Its memory limit leaves out the strings and lists that functions make, and it looks at an interrupt only between two
 vectors: `SELECT repeat('x', 2000000000)` took 4 GB and half a minute. A process has a limit that the kernel keeps, and
-can be killed at any time. It costs 0.3 s a query.
+can be killed at any time. It costs 0.5 s a query.
 """
 
 from __future__ import annotations

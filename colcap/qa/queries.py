@@ -39,7 +39,7 @@ def ask(
     sql : a single SELECT, `@name` for one of `sql/*.sql`, or `@` for the list of these.
     params : values of `$name` parameters; bound, never pasted in. Named queries turn text into their own types.
     blobs : with the tables `windows_mp4` and `previews_webp`, where `source` is a folder.
-    timeout_s : seconds until the query is stopped, with the start of its process (0.3 s).
+    timeout_s : seconds until the query is stopped, with the start of its process (0.5 s).
 
     Raises
     ------

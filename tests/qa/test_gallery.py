@@ -109,6 +109,7 @@ def test_any_run_has_a_page(any_run: Path, page: Path) -> None:
     clips = pl.read_parquet(any_run / "clips").height if (any_run / "clips").is_dir() else 0
     windows = pl.read_parquet(any_run / "windows").height if clips else 0
     assert result.total == Count(windows, clips and 1)
+    assert ("This run has no clips yet." in page.read_text()) == (not clips)
 
 
 def test_nothing_of_a_run_becomes_an_element(run: Path, page: Path) -> None:

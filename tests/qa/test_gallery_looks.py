@@ -68,6 +68,9 @@ def test_nothing_is_wider_than_a_phone(page: Page, width: int) -> None:
         assert page.script("document.documentElement.scrollWidth") == width
         rights = page.script("[...document.querySelectorAll('.card *')].map((e) => e.getBoundingClientRect().right)")
         assert max(rights) <= width  # type: ignore[call-overload]
+        page.search("van")
+        page.wait_for("3 of 7 windows, 0 of 1 clip without windows")
+        assert page.script("document.documentElement.scrollWidth") == width
     finally:
         page.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
