@@ -74,13 +74,7 @@ def run(
     from colcap.runners.launch import run as launch
     from colcap.runners.make import Given
 
-    given = Given(
-        root=_place(root), console=console, engine=engine, verify=verify, runner=runner, ray_address=ray_address
-    )
-    if ray_address is not None and runner != "ray":
-        raise ConfigError("ray_address: is for runner='ray' (--runner ray)")
-    if runner == "ray" and isinstance(place(run), Url):
-        raise ConfigError("run: on Ray the run folder must be on storage that all machines mount; it cannot be a URL")
+    given = Given(_place(root), console, engine, verify, runner, ray_address)
     if where is not None and not retry_errors:
         raise ConfigError("where: says which failures to retry, so it needs retry_errors (--retry-errors)")
     retry = (where or "true") if retry_errors else None
@@ -122,6 +116,8 @@ def caption(
     root: Place | None = None,
     console: Console | None = None,
     engine: Engine | None = None,
+    runner: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     **parameters: Any,
 ) -> Run:
     """Caption stored windows again: a further attempt beside the captions that are there, or a set of its own.
@@ -132,7 +128,7 @@ def caption(
     where : SQL condition that chooses the windows, over the columns of `qa.select.EVERYTHING`; it sees the rows of
         `caption_set`, or of all sets where that one is new. Without it, all windows that have no such caption.
     caption_set : where the captions go.
-    root, console, engine : as for `colcap.run`.
+    root, console, engine, runner, ray_address : as for `colcap.run`.
     parameters : as in `Captioning`, over the choices of the run: `max_output_tokens`, `prompt_text`, …
 
     Raises
@@ -147,7 +143,7 @@ def caption(
     from colcap.runners.again import caption_again
     from colcap.runners.make import Given
 
-    given = Given(root=_place(root), console=console, engine=engine)
+    given = Given(_place(root), console, engine, runner=runner, ray_address=ray_address)
     with _rewritable(run) as folder:
         caption_again(folder, given, where=where, caption_set=caption_set, parameters=parameters)
     return Run(place(run))
@@ -159,6 +155,8 @@ def preview(
     where: str | None = None,
     root: Place | None = None,
     console: Console | None = None,
+    runner: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     **parameters: Any,
 ) -> Run:
     """Make previews of stored windows again, in the place of those that are there.
@@ -167,7 +165,7 @@ def preview(
     ----------
     run : the run folder, here or on an object store (`s3://bucket/run`).
     where : SQL condition that chooses the windows; without it, all.
-    root, console : as for `colcap.run`.
+    root, console, runner, ray_address : as for `colcap.run`.
     parameters : as in `Preview`, over the choices of the run.
 
     Raises
@@ -177,8 +175,9 @@ def preview(
     from colcap.runners.again import preview_again
     from colcap.runners.make import Given
 
+    given = Given(_place(root), console, runner=runner, ray_address=ray_address)
     with _rewritable(run) as folder:
-        preview_again(folder, Given(root=_place(root), console=console), where=where, parameters=parameters)
+        preview_again(folder, given, where=where, parameters=parameters)
     return Run(place(run))
 
 
@@ -227,6 +226,8 @@ def enhance(
     where: str | None = None,
     caption_set: str = "default",
     console: Console | None = None,
+    runner: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     **parameters: Any,
 ) -> Run:
     """Let a text model rewrite the captions of a run; they are kept beside the captions.
@@ -236,7 +237,7 @@ def enhance(
     run : the run folder, here or on an object store (`s3://bucket/run`).
     where : SQL condition that chooses windows to enhance, again if need be. Without it, what has changed.
     caption_set : whose captions.
-    console : a rich Console that shows progress.
+    console, runner, ray_address : as for `colcap.run`.
     parameters : as in `Enhancement`: `model_variant`, `prompt_text`, …
 
     Raises
@@ -246,8 +247,9 @@ def enhance(
     from colcap.runners.again import enhance_again
     from colcap.runners.make import Given
 
+    given = Given(console=console, runner=runner, ray_address=ray_address)
     with _rewritable(run) as folder:
-        enhance_again(folder, Given(console=console), where=where, caption_set=caption_set, parameters=parameters)
+        enhance_again(folder, given, where=where, caption_set=caption_set, parameters=parameters)
     return Run(place(run))
 
 

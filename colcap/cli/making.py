@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from colcap.runners.selecting import Selection
 
 
+RUNNER = click.option(
+    "--runner", type=click.Choice(["local", "ray"]), default="local", help="This machine, or a Ray cluster."
+)
+RAY_ADDRESS = click.option(
+    "--ray-address", metavar="HOST:PORT", help="The cluster's head, or auto; else a Ray on this machine."
+)
 VERBOSE = click.option("--verbose", is_flag=True, help="Tell of every window, and what the engine's processes say.")
 
 
@@ -68,8 +74,8 @@ def manifest(sources: tuple[str, ...], output: Path | Url) -> None:
 @click.option("--retry-errors", is_flag=True, help="Make rows again that failed in an earlier start; no others.")
 @click.option("--where", metavar="SQL", help="Only failures for which this holds: \"error_kind = 'timeout'\".")
 @click.option("--verify", is_flag=True, help="Compare all that is there with its checksums; redo what is damaged.")
-@click.option("--runner", type=click.Choice(["local", "ray"]), default="local", help="This machine, or a Ray cluster.")
-@click.option("--ray-address", metavar="HOST:PORT", help="The cluster's head, or auto; else a Ray on this machine.")
+@RUNNER
+@RAY_ADDRESS
 @click.option("--fail-on-error", is_flag=True, help="Exit with 1 where a row ended in an error.")
 @VERBOSE
 @parameter_flags
@@ -138,6 +144,8 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say how many window
 @SET
 @DRY_RUN
 @click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
+@RUNNER
+@RAY_ADDRESS
 @VERBOSE
 @section_flags("captioning", without=WINDOW_PARAMETERS)
 def caption(
@@ -146,6 +154,8 @@ def caption(
     caption_set: str,
     dry_run: bool,
     root: Path | Url | None,
+    runner: Literal["local", "ray"],
+    ray_address: str | None,
     verbose: bool,
     **flags: Any,
 ) -> None:
@@ -169,7 +179,17 @@ def caption(
         tell(choose_captions(api.open(run).path, where, caption_set, given), "captioned")
         return
     with ctrl_c():
-        print_summary(api.caption(run, where=where, caption_set=caption_set, root=root, console=err, **given))
+        outcome = api.caption(
+            run,
+            where=where,
+            caption_set=caption_set,
+            root=root,
+            console=err,
+            runner=runner,
+            ray_address=ray_address,
+            **given,
+        )
+    print_summary(outcome)
 
 
 @click.command(cls=SectionedCommand)
@@ -177,10 +197,19 @@ def caption(
 @WHERE
 @DRY_RUN
 @click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
+@RUNNER
+@RAY_ADDRESS
 @VERBOSE
 @section_flags("preview")
 def preview(
-    run: Path | Url, where: str | None, dry_run: bool, root: Path | Url | None, verbose: bool, **flags: Any
+    run: Path | Url,
+    where: str | None,
+    dry_run: bool,
+    root: Path | Url | None,
+    runner: Literal["local", "ray"],
+    ray_address: str | None,
+    verbose: bool,
+    **flags: Any,
 ) -> None:
     """Make previews of RUN again, from the windows that are stored.
 
@@ -198,7 +227,8 @@ def preview(
         tell(choose_previews(api.open(run).path, where, given), "previewed")
         return
     with ctrl_c():
-        print_summary(api.preview(run, where=where, root=root, console=err, **given))
+        outcome = api.preview(run, where=where, root=root, console=err, runner=runner, ray_address=ray_address, **given)
+    print_summary(outcome)
 
 
 @click.command(cls=SectionedCommand)
@@ -206,9 +236,20 @@ def preview(
 @WHERE
 @SET
 @DRY_RUN
+@RUNNER
+@RAY_ADDRESS
 @VERBOSE
 @section_flags("enhancement")
-def enhance(run: Path | Url, where: str | None, caption_set: str, dry_run: bool, verbose: bool, **flags: Any) -> None:
+def enhance(
+    run: Path | Url,
+    where: str | None,
+    caption_set: str,
+    dry_run: bool,
+    runner: Literal["local", "ray"],
+    ray_address: str | None,
+    verbose: bool,
+    **flags: Any,
+) -> None:
     """Let a text model rewrite the captions of RUN.
 
     The new ones are kept beside the captions, in the table `enhanced`.
@@ -224,7 +265,16 @@ def enhance(run: Path | Url, where: str | None, caption_set: str, dry_run: bool,
         tell(choose_enhancements(api.open(run).path, where, caption_set, given), "enhanced")
         return
     with ctrl_c():
-        print_summary(api.enhance(run, where=where, console=err, caption_set=caption_set, **given))
+        outcome = api.enhance(
+            run,
+            where=where,
+            caption_set=caption_set,
+            console=err,
+            runner=runner,
+            ray_address=ray_address,
+            **given,
+        )
+    print_summary(outcome)
 
 
 def tell(chosen: Selection, done: str) -> None:

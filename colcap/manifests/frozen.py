@@ -191,10 +191,10 @@ def extra_columns(frozen: Path) -> pl.Schema:
     return pl.Schema({n: t for n, t in schema.items() if n not in (*CLIPS, "mp4")})
 
 
-def iter_parts(frozen: Path, wanted: Iterable[int]) -> Iterator[tuple[int, pl.DataFrame]]:
+def iter_parts(frozen: Path | pq.ParquetFile, wanted: Iterable[int]) -> Iterator[tuple[int, pl.DataFrame]]:
     """The frozen manifest's rows of each wanted part, in order; memory is bounded by a part and a row group."""
     todo = sorted(wanted)
-    source = open_parquet(frozen)
+    source = open_parquet(frozen) if isinstance(frozen, Path) else frozen
     rest: pl.DataFrame | None = None
     for group in range(source.num_row_groups):
         if not todo:

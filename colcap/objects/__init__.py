@@ -10,6 +10,7 @@ from colcap.objects.client import (
     copy,
     delete,
     head,
+    list_named,
     list_under,
     open_input,
     pieces,
@@ -18,6 +19,7 @@ from colcap.objects.client import (
     read_bounded,
     read_tail,
     read_with_etag,
+    together,
 )
 from colcap.objects.connection import Changed, require_library
 from colcap.objects.url import HTTP_SCHEMES, Place, Url, is_url, place
@@ -34,6 +36,7 @@ __all__ = [
     "delete",
     "head",
     "is_url",
+    "list_named",
     "list_under",
     "open_input",
     "pieces",
@@ -44,4 +47,5 @@ __all__ = [
     "read_tail",
     "read_with_etag",
     "require_library",
+    "together",
 ]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from mimetypes import guess_type
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from colcap.objects.connection import Changed, again, store, told
 from colcap.objects.url import Url
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 NEW: Final = "new"
 """For `put`: only if there is no such object."""
@@ -111,6 +115,24 @@ def list_under(url: Url) -> list[Meta]:
     prefix = f"{url.key}/" if url.key else None
     found = again(url, lambda: [each for batch in obstore.list(store(url), prefix) for each in batch])
     return [_meta(Url(url.scheme, url.bucket, each["path"]), each) for each in found]
+
+
+def list_named(url: Url, beginning: str) -> list[Meta]:
+    """All objects under a prefix whose names there begin so; the store is asked for those alone, in its order."""
+    import obstore
+
+    folder = f"{url.key}/" if url.key else ""
+
+    def ask() -> list[Meta]:
+        found: list[Meta] = []
+        for batch in obstore.list(store(url), folder or None, offset=folder + beginning):
+            for each in batch:
+                if not each["path"].startswith(folder + beginning):
+                    return found
+                found.append(_meta(Url(url.scheme, url.bucket, each["path"]), each))
+        return found
+
+    return again(url, ask)
 
 
 def put(url: Url, data: bytes | Path, *, only_if: str | None = None) -> str:
@@ -239,3 +261,9 @@ class _Input:
 
 def _meta(url: Url, said: Any) -> Meta:
     return Meta(url, int(said["size"]), said["e_tag"] or "")
+
+
+def together(at_once: int, work: Callable[[A], T], items: Sequence[A]) -> list[T]:
+    """Do the same to many side by side; the first failure is raised when all have ended."""
+    with ThreadPoolExecutor(max(1, min(at_once, len(items)))) as pool:
+        return list(pool.map(work, items))

@@ -111,7 +111,7 @@ def caption(folder: Path, config: Config, given: Given, selection: Selection | N
             todo = tuple(replace(part, previews=False) for part in unfinished(plan) if part.captions and not part.media)
         else:
             todo = caption_todo(plan, selection)
-        make(replace(plan, todo=todo), given)
+        _make(replace(plan, todo=todo), given)
 
 
 def preview(folder: Path, config: Config, given: Given, selection: Selection) -> None:
@@ -120,7 +120,7 @@ def preview(folder: Path, config: Config, given: Given, selection: Selection) ->
     with writing(folder), logged(folder, "preview", given.console):
         store.recover(folder)
         plan = empty_plan(folder, config)
-        make(replace(plan, todo=preview_todo(plan, selection)), given)
+        _make(replace(plan, todo=preview_todo(plan, selection)), given)
 
 
 def enhance(folder: Path, config: Config, given: Given, selection: Selection | None = None) -> None:

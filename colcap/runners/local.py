@@ -159,7 +159,7 @@ class LocalRunner:
         for todo in self.plan.todo:
             if todo.part not in from_sources:
                 self._feed_part(todo, None)
-        for part, rows in manifests.iter_parts(self.plan.run / manifests.FROZEN, from_sources):
+        for part, rows in manifests.iter_parts(store.opened(self.plan.run / manifests.FROZEN), from_sources):
             self._feed_part(from_sources[part], rows)
         self._tasks.put(None)
 

@@ -17,6 +17,7 @@ from colcap import media
 from colcap.config import Config
 from colcap.engines.base import Engine
 from colcap.engines.cores import CorePlan, confined
+from colcap.errors import ConfigError
 from colcap.footers import remember
 from colcap.media.threads import ThreadPool
 from colcap.media.workers import MediaPool
@@ -52,6 +53,10 @@ class Given:
     """Who does the work: this machine, or a Ray cluster."""
     ray_address: str | None = None
     """Of the cluster's head, `host:port`, or `auto`; None: a Ray of its own on this machine."""
+
+    def __post_init__(self) -> None:
+        if self.ray_address is not None and self.runner != "ray":
+            raise ConfigError("ray_address: is for runner='ray' (--runner ray)")
 
 
 def make(plan: Plan, given: Given) -> None:

@@ -3,7 +3,8 @@
     driver: parts to do ──> media tasks (CPUs) ──> caption actors (an engine each) ──> counts, back to the driver
 
 The driver holds the run's lock and plans; a part's tables are committed by the machine that made them, so the run
-folder must be on storage that all of them see. Parts are driven by number: Ray never reads or ships video.
+folder must be on storage that all of them see, or on an object store. Parts are driven by number: Ray never reads or
+ships video.
 """
 
 from __future__ import annotations
@@ -11,12 +12,10 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from colcap import store
 from colcap.config import Config
 from colcap.errors import ColcapError, ConfigError
 from colcap.footers import REMEMBER_EVERY, remember
@@ -26,6 +25,7 @@ from colcap.runners.make import Given, progress_of
 from colcap.runners.plan import Plan
 from colcap.runners.progress import EnhanceProgress, Progress, shown
 from colcap.runners.ray_cluster import Cluster, connected
+from colcap.runners.ray_folder import RunFolder, shared
 from colcap.runners.ray_parts import Board, CaptionParts, EnhanceParts, Job, Row, media_part, media_todo
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def make_on_ray(plan: Plan, given: Given, address: str | None) -> None:
 
     Parameters
     ----------
-    plan : the run's plan; its folder is on storage that every machine of the cluster sees.
+    plan : the run's plan; its folder is on storage that every machine of the cluster sees, or on an object store.
     given : what else the run is given; an engine cannot be among it.
     address : of the cluster; None: a Ray of its own on this machine.
 
@@ -59,41 +59,27 @@ def make_on_ray(plan: Plan, given: Given, address: str | None) -> None:
     log.info("plan", extra={"fields": {"parts": plan.num_parts, "to_do": len(plan.todo), "clips": plan.num_clips}})
     preflight.check_disk(plan)
     progress = progress_of(plan)
-    with connected(address) as cluster, _writer(plan.run) as writer:
-        cluster.check(plan.run, writer)
+    with connected(address) as cluster, shared(plan.run) as folder:
+        cluster.check(folder)
         board = cluster.actor(Board)
-        job = _job(plan, given, cluster, writer, board)
+        job = _job(plan, given, cluster, folder, board)
         with shown(progress, given.console):
             for row in _stream(_stages(job, plan, cluster)):
                 _take(row, progress)
                 if progress.counts["parts"] % REMEMBER_EVERY == 0:
                     remember(plan.run)
         remember(plan.run)
-        again = cluster.get(board.again.remote())
-    log.info("on ray", extra={"fields": {"nodes": cluster.num_nodes, "parts_begun_again": again}})
+        again, by = cluster.get([board.again.remote(), board.by_node.remote()])
+    said = {"nodes": cluster.num_nodes, "parts_begun_again": again, "parts_begun_by": by}
+    log.info("on ray", extra={"fields": said})
 
 
-@contextmanager
-def _writer(run: Path) -> Iterator[Path]:
-    """A file that says who writes the run; machines look for it, first of all to see that they see the folder.
-
-    Afterwards, what machines that died have left is finished or swept away.
-    """
-    path = (run / f"{store.WRITER_PREFIX}{store.own_suffix()}").absolute()
-    path.touch()
-    try:
-        yield path
-    finally:
-        with suppress(OSError):  # a disk that cannot be written has been told of
-            store.recover(run)
-
-
-def _job(plan: Plan, given: Given, cluster: Cluster, writer: Path, board: Any) -> Job:
+def _job(plan: Plan, given: Given, cluster: Cluster, folder: RunFolder, board: Any) -> Job:
     config = plan.config
     return Job(
         plan=replace(plan, run=plan.run.absolute(), todo=()),
         root=None if given.root is None else given.root.absolute(),
-        writer=writer,
+        folder=folder,
         cwd=Path.cwd(),
         num_workers=config.runtime.media_workers or 1,
         engine_on_cpu=plan.captioning and plan.jobs[0].config.captioning.engine == "vllm" and not cluster.gpus,
@@ -221,10 +207,10 @@ def enhance_on_ray(
     total = sum(count_captions(folder, name, parts) for name, parts in todo.items())
     rows = [_row(part.part, (name, part)) for name, parts in todo.items() for part in parts]
     progress = EnhanceProgress(len(rows), total, captioning=True)
-    with connected(address) as cluster, _writer(folder) as writer:
-        cluster.check(folder, writer)
+    with connected(address) as cluster, shared(folder) as place:
+        cluster.check(place)
         stage = _actors(config, config.enhancement.engine, cluster, parts=len(rows), left_for_tasks=0)
-        arguments = {"run": folder.absolute(), "config": config, "writer": writer, "cwd": Path.cwd()}
+        arguments = {"folder": place, "config": config, "cwd": Path.cwd()}
         with shown(progress, given.console):
             for row in _stream(_through(_dataset(rows), replace(stage, work=EnhanceParts, arguments=arguments))):
                 _take(row, progress)

@@ -8,11 +8,11 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from colcap import store
 from colcap.errors import ColcapError, ConfigError
+from colcap.runners.ray_folder import RunFolder
 
 LOOK_TIMEOUT_S: Final = 120.0
 """How long every machine may take to say what it sees, in seconds."""
@@ -33,9 +33,9 @@ class Seen:
     """Whether it sees the run folder, as the driver does."""
 
 
-def look(writer: Path) -> Seen:
-    """Look, on a machine of the cluster, for a file that the driver has written."""
-    return Seen(socket.gethostname(), store.versions().get("colcap", "none"), writer.exists())
+def look(run: RunFolder) -> Seen:
+    """Look, on a machine of the cluster, for the run folder."""
+    return Seen(socket.gethostname(), store.versions().get("colcap", "none"), run.is_seen())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +69,27 @@ class Cluster:
     def _gpu_nodes(self) -> tuple[Mapping[str, Any], ...]:
         return tuple(node for node in self.nodes if node["Resources"].get("GPU", 0) >= 1)
 
-    def check(self, run: Path, writer: Path) -> None:
+    def check(self, run: RunFolder) -> None:
         """See that every machine has this colcap and sees the run folder.
 
         Raises
         ------
         ColcapError : one does not; says which.
         """
-        here = look(writer).version
-        for seen in self._look(writer):
+        here = store.versions().get("colcap", "none")
+        for seen in self._look(run):
             if seen.version != here:
                 raise ColcapError(f"{seen.host}: has colcap {seen.version}, this machine has {here}; install the same")
             if not seen.sees_run:
-                raise ColcapError(
-                    f"{run}: {seen.host} does not see this folder. On a cluster, the run folder and the clips must be "
-                    "on storage that all machines mount at the same path."
-                )
+                raise ColcapError(f"{run.folder}: {seen.host} {run.missing}")
 
-    def _look(self, writer: Path) -> Sequence[Seen]:
+    def _look(self, run: RunFolder) -> Sequence[Seen]:
         import ray
         from ray.exceptions import RayError
 
         task = ray.remote(num_cpus=0)(look)
         try:
-            asked = [task.options(scheduling_strategy=_on(node["NodeID"])).remote(writer) for node in self.nodes]
+            asked = [task.options(scheduling_strategy=_on(node["NodeID"])).remote(run) for node in self.nodes]
             return list(ray.get(asked, timeout=LOOK_TIMEOUT_S))
         except (RayError, TimeoutError) as error:
             said = str(error).strip().splitlines()
@@ -104,7 +101,7 @@ class Cluster:
         """An actor on the driver's own machine, where it lives as long as the driver."""
         import ray
 
-        return ray.remote(num_cpus=0)(kind).options(scheduling_strategy=_on(_own_node())).remote()
+        return ray.remote(num_cpus=0)(kind).options(scheduling_strategy=_on(own_node())).remote()
 
     def get(self, reference: Any) -> Any:
         """The result of a call."""
@@ -113,7 +110,8 @@ class Cluster:
         return ray.get(reference, timeout=LOOK_TIMEOUT_S)
 
 
-def _own_node() -> str:
+def own_node() -> str:
+    """This machine, as Ray calls it."""
     import ray
 
     return str(ray.get_runtime_context().get_node_id())

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import pickle
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ import polars as pl
 from colcap import store
 from colcap.config import Config
 from colcap.engines.cores import CorePlan
-from colcap.errors import ColcapError, RunError
+from colcap.errors import ColcapError
 from colcap.machine import Limits
 from colcap.media.workers import MediaPool
 from colcap.objects import Url
@@ -33,6 +33,8 @@ from colcap.runners.local import LocalRunner, Steps
 from colcap.runners.make import MEDIA_NICENESS, caption_steps, media_steps, shared_room
 from colcap.runners.plan import PREVIEW_TABLES, PartTodo, Plan, Redo
 from colcap.runners.progress import EnhanceProgress, Progress
+from colcap.runners.ray_cluster import own_node
+from colcap.runners.ray_folder import RunFolder
 
 Row = dict[str, Any]
 """A part on its way through Ray: its number, what it needs (pickled by the driver), and what was counted."""
@@ -46,8 +48,8 @@ class Job:
     """The run and its choices; `todo` is empty, since each part brings its own."""
     root: Path | Url | None
     """Clips outside this folder become error rows."""
-    writer: Path
-    """A file that is there as long as the driver is the run's writer."""
+    folder: RunFolder
+    """The run folder, as every machine has it; `plan.run` is the driver's."""
     cwd: Path
     """The driver's folder, which relative paths of models are meant from."""
     num_workers: int
@@ -57,8 +59,9 @@ class Job:
     board: Any = None
     """Actor that counts the parts that are begun."""
 
-    def begin(self, stage: str, part: int) -> None:
-        """Say that a part is begun, and refuse to work for a driver that is gone.
+    @contextmanager
+    def begun(self, stage: str, todo: PartTodo) -> Iterator[Job]:
+        """Say that a part is begun; gives the job as this machine has it, with the run folder to make the part in.
 
         Raises
         ------
@@ -66,21 +69,28 @@ class Job:
         """
         with suppress(OSError):
             os.chdir(self.cwd)
-        if not self.writer.exists():
-            raise RunError(f"{self.plan.run}: another colcap process has taken this run over")
-        if self.board is not None:
-            self.board.begun.remote(stage, part)
+        sets = [own.caption_set for own in self.plan.jobs]
+        with self.folder.part(todo.part, sets, rewritten=todo.redo is not None) as run:
+            if self.board is not None:
+                self.board.begun.remote(stage, todo.part, own_node())
+            yield replace(self, plan=replace(self.plan, run=run))
 
 
 class Board:
-    """Counts the parts that were begun, so that it can be told how many were begun twice."""
+    """Counts the parts that were begun, so that it can be told how many were begun twice, and by whom."""
 
     def __init__(self) -> None:
         self._begun: Counter[tuple[str, int]] = Counter()
+        self._by: Counter[str] = Counter()
 
-    def begun(self, stage: str, part: int) -> None:
+    def begun(self, stage: str, part: int, node: str) -> None:
         """Count one."""
         self._begun[stage, part] += 1
+        self._by[node] += 1
+
+    def by_node(self) -> dict[str, int]:
+        """By machine, as Ray calls it, how many parts it has begun, each stage for itself."""
+        return dict(self._by)
 
     def again(self) -> dict[str, int]:
         """By stage, how often a part was begun that had been begun before."""
@@ -97,9 +107,10 @@ def guarded(work: Callable[[Row], Row], row: Row) -> Row:
     try:
         return work(row)
     except ColcapError as error:
-        return {**row, "failed": pickle.dumps((type(error), str(error)))}
+        return {**row, "failed": pickle.dumps((type(error), store.as_given(str(error))))}
     except OSError as error:
-        return {**row, "failed": pickle.dumps((ColcapError, f"cannot go on with part {row['part']}: {error}"))}
+        said = f"cannot go on with part {row['part']}: {store.as_given(str(error))}"
+        return {**row, "failed": pickle.dumps((ColcapError, said))}
 
 
 def media_todo(todo: PartTodo) -> PartTodo | None:
@@ -198,8 +209,8 @@ def _media_part(row: Row, job: Job) -> Row:
     todo = media_todo(pickle.loads(row["todo"]))
     if todo is None:
         return row
-    job.begin("media", todo.part)
-    return add_counts(row, worked(job, todo, EngineHandle(None), media_cores(job)))
+    with job.begun("media", todo) as here:
+        return add_counts(row, worked(here, todo, EngineHandle(None), media_cores(job)))
 
 
 def media_cores(job: Job) -> tuple[int, ...]:
@@ -238,9 +249,8 @@ class CaptionParts:
         wanted: PartTodo = pickle.loads(row["todo"])
         if not wanted.captions:
             return row
-        todo = caption_todo(self._job.plan.run, wanted)
-        self._job.begin("captions", todo.part)
-        counts = worked(self._job, todo, self._handle, self._cores.media)
+        with self._job.begun("captions", wanted) as here:
+            counts = worked(here, caption_todo(here.plan.run, wanted), self._handle, self._cores.media)
         counts["windows"] = 0 if media_todo(wanted) else counts["windows"]  # counted when they were made
         engine = self._handle.running
         said = {"ready_s": engine.stats.ready_s, "idle": engine.stats.idle_share} if engine else {}
@@ -250,10 +260,10 @@ class CaptionParts:
 class EnhanceParts:
     """An actor with a text engine, which enhances the captions of parts."""
 
-    def __init__(self, run: Path, config: Config, writer: Path, cwd: Path) -> None:
+    def __init__(self, folder: RunFolder, config: Config, cwd: Path) -> None:
         with suppress(OSError):
             os.chdir(cwd)
-        self._run, self._writer, self._config = run, writer, own_machine(config)
+        self._folder, self._config = folder, own_machine(config)
         model = choices.resolve_text_model(self._config)
         cores = engine_cores(self._config, self._config.enhancement)
         self._handle = EngineHandle(partial(start_text_engine, self._config, model, cores))
@@ -265,12 +275,14 @@ class EnhanceParts:
     def _enhance(self, row: Row) -> Row:
         caption_set, todo = pickle.loads(row["todo"])
         assert isinstance(todo, EnhanceTodo)
-        if not self._writer.exists():
-            raise RunError(f"{self._run}: another colcap process has taken this run over")
+        with self._folder.part(todo.part, [caption_set], rewritten=False) as run:
+            return add_counts(row, self._enhanced(run, caption_set, todo))
+
+    def _enhanced(self, run: Path, caption_set: str, todo: EnhanceTodo) -> Counter[str]:
         config = self._config.model_copy(update={"caption_set": caption_set})
         progress = EnhanceProgress(1, 1, captioning=True)
         enhancer = Enhancer(
-            self._run,
+            run,
             caption_set,
             partial(choices.enhance_step, config, self._handle.get),
             progress,
@@ -278,5 +290,4 @@ class EnhanceParts:
             cancel=self._handle.close,
         )
         enhancer.run([todo])
-        errors = Counter({f"error {kind}": count for kind, count in progress.errors.items()})
-        return add_counts(row, progress.counts + errors)
+        return progress.counts + Counter({f"error {kind}": count for kind, count in progress.errors.items()})

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,15 +98,12 @@ class Timings:
         """Write what was counted for a part that is done."""
         with self._lock:
             costs = self._costs.pop(part, {})
-        attempt = self._next_attempt(part)
-        rows = [
-            (part, attempt, stage, round(c.wall_s, 6), c.cpu_s and round(c.cpu_s, 6), c.rows, c.num_bytes)
-            for stage, c in costs.items()
-        ]
         said = {stage: {"wall_s": round(cost.wall_s, 3), "rows": cost.rows} for stage, cost in costs.items()}
         log.info("part done", extra={"fields": {"part": part, "stages": said}})
         try:
-            self._write(pl.DataFrame(rows, schema=TIMINGS, orient="row"), store.part_name(part, attempt))
+            attempt = self._next_attempt(part)
+            while not self._write(part, attempt, costs):
+                attempt += 1  # another machine has just written that one
         except (OSError, pl.exceptions.PolarsError) as error:  # polars says a full disk in its own words
             log.warning("timings of part %d were not written: %s", part, error)
 
@@ -117,14 +114,30 @@ class Timings:
             attempt += 1
         return attempt
 
-    def _write(self, rows: pl.DataFrame, name: str) -> None:
+    def _write(self, part: int, attempt: int, costs: Mapping[str, Cost]) -> bool:
+        """Write a file that is not there yet; False where it is by now."""
+        rows = [
+            (part, attempt, stage, round(c.wall_s, 6), c.cpu_s and round(c.cpu_s, 6), c.rows, c.num_bytes)
+            for stage, c in costs.items()
+        ]
         self._folder.mkdir(exist_ok=True)
-        temp = self._folder / f".{name}.{store.own_suffix()}.tmp"
+        name = store.part_name(part, attempt)
+        temp, final = self._folder / f".{name}.{store.own_suffix()}.tmp", self._folder / name
         try:
-            rows.write_parquet(temp, compression="uncompressed")
+            pl.DataFrame(rows, schema=TIMINGS, orient="row").write_parquet(temp, compression="uncompressed")
             if mirror := store.mirror_of(self._folder):
-                mirror.publish([(temp, self._folder / name)])
-            else:
-                os.replace(temp, self._folder / name)
+                return mirror.publish([(temp, final)])
+            return _moved(temp, final)
         finally:
             temp.unlink(missing_ok=True)
+
+
+def _moved(temp: Path, final: Path) -> bool:
+    """Give a file its name; False where that is taken."""
+    try:
+        os.link(temp, final)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        os.replace(temp, final)
+    return True

@@ -3,7 +3,7 @@
 from colcap.store.commit import WRITER_PREFIX, PartCommit, TableFile, recover
 from colcap.store.disk import disk_error, write_atomically
 from colcap.store.footer import Footer, count_rows, parse_counts, read_footer, versions
-from colcap.store.mirrors import as_given, given, mirror_of, readable, source, writable
+from colcap.store.mirrors import as_given, given, helper, mirror_of, opened, readable, source, writable
 from colcap.store.names import (
     JOURNAL_PREFIX,
     LOCK_NAME,
@@ -34,8 +34,10 @@ __all__ = [
     "count_rows",
     "disk_error",
     "given",
+    "helper",
     "list_parts",
     "mirror_of",
+    "opened",
     "outgoing",
     "own_suffix",
     "parse_counts",

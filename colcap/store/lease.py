@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -48,6 +49,7 @@ class Lease:
 
     def __init__(self, url: Url, owner: str, *, lease_s: float, renew_s: float) -> None:
         self._url, self._owner, self._lease_s, self._renew_s = url, owner, lease_s, renew_s
+        self.ident = secrets.token_hex(16)
         self._beats, self._lock, self._done = 0, threading.Lock(), threading.Event()
         self._lost = False
         self._etag = self._acquire()
@@ -121,8 +123,39 @@ class Lease:
 
     def _body(self, *, released: bool = False) -> bytes:
         self._beats += 1
-        said = {"owner": self._owner, "host": socket.gethostname(), "pid": os.getpid(), "beats": self._beats}
+        said = {
+            "owner": self._owner,
+            "ident": self.ident,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "beats": self._beats,
+        }
         return json.dumps({**said, "released": released}).encode()
+
+
+class BorrowedLease:
+    """The lease of a writer, as a process sees it that works for that writer on another machine.
+
+    Parameters
+    ----------
+    url : the object.
+    ident : of the writer's `Lease`.
+    """
+
+    def __init__(self, url: Url, ident: str) -> None:
+        self._url, self.ident = url, ident
+
+    def check(self) -> None:
+        """Refuse to go on for a writer that has lost the run, or has ended.
+
+        Raises
+        ------
+        RunError : it has.
+        OSError : that cannot be found out.
+        """
+        said = _parsed(objects.read(self._url))
+        if said.get("ident") != self.ident or said.get("released"):
+            raise RunError(f"{self._url.parent}: another colcap process has taken this run over")
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

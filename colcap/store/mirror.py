@@ -17,24 +17,20 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final
 
 from colcap import objects
 from colcap.errors import RunError
 from colcap.objects import NEW, Changed, Meta, Url
 from colcap.schema import BLOB_TABLES, SET_TABLES, SIDE_TABLES, TABLES
 from colcap.store.known import Known
-from colcap.store.lease import Lease
+from colcap.store.lease import BorrowedLease, Lease
 from colcap.store.names import JOURNAL_PREFIX, PART_NAME, own_suffix
 from colcap.store.stubs import make_stub, read_footer_bytes, write_stub
-
-A = TypeVar("A")
-T = TypeVar("T")
 
 REQUESTS_AT_ONCE: Final = 32
 """Small requests wait for the network, not for the machine."""
@@ -55,6 +51,10 @@ _FILES: Final = ("run.toml", "manifest.parquet", *LOGS)
 _SET: Final = re.compile(r"set=[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
+class Taken(RunError):
+    """What makes a part be there was written by somebody else meanwhile."""
+
+
 class Mirror:
     """A remote run folder and its local stand-in.
 
@@ -65,7 +65,10 @@ class Mirror:
     lease : where this process writes the run.
     """
 
-    def __init__(self, url: Url, home: Path, lease: Lease | None = None) -> None:
+    stubs: ClassVar[frozenset[str]] = frozenset(BLOB_TABLES)
+    """Tables and files of which only the footer is kept here."""
+
+    def __init__(self, url: Url, home: Path, lease: Lease | BorrowedLease | None = None) -> None:
         self.url, self.folder, self.lease = url, home / "run" / (url.key.rpartition("/")[2][-100:] or url.bucket), lease
         self._incoming = home / "incoming"
         self._known = Known(home / "objects.sqlite")
@@ -100,7 +103,7 @@ class Mirror:
             (self.folder / name).unlink(missing_ok=True)
         self._known.keep(there)
         stale = [name for name, meta in there.items() if not (trust and self._is_here(name, meta))]
-        _together(REQUESTS_AT_ONCE, lambda name: self._fetch(name, there[name]), stale)
+        objects.together(REQUESTS_AT_ONCE, lambda name: self._fetch(name, there[name]), stale)
         self._looked = time.monotonic()
 
     def _sweep(self) -> None:
@@ -133,7 +136,7 @@ class Mirror:
         final.parent.mkdir(parents=True, exist_ok=True)
         temp = self._incoming / own_suffix()
         try:
-            if _is_blob(name):
+            if self._is_stub(name):
                 write_stub(temp, meta.size, read_footer_bytes(partial(objects.read_tail, meta.url), meta.size))
             else:
                 with temp.open("wb") as file:
@@ -148,7 +151,7 @@ class Mirror:
     def source(self, path: Path) -> Any:
         """What pyarrow opens to read a part: the local file, or of a stub the object itself."""
         name = path.relative_to(self.folder).as_posix()
-        if not _is_blob(name) or self._known.is_whole(name):
+        if not self._is_stub(name) or self._known.is_whole(name):
             return path
         return objects.open_input(self.url / name, size=path.stat().st_size)
 
@@ -156,7 +159,7 @@ class Mirror:
         """Fetch the bytes of stubs, for readers that need files."""
         names = [path.relative_to(self.folder).as_posix() for path in paths]
         stubs = [name for name in names if _is_blob(name) and not self._known.is_whole(name)]
-        _together(UPLOADS_AT_ONCE, self._fetch_blob, stubs)
+        objects.together(UPLOADS_AT_ONCE, self._fetch_blob, stubs)
 
     def _fetch_blob(self, name: str) -> None:
         temp = self._incoming / own_suffix()
@@ -170,8 +173,8 @@ class Mirror:
 
     # ---- from here to there
 
-    def publish(self, files: Sequence[tuple[Path, Path]]) -> None:
-        """Commit local temp files under their final paths.
+    def publish(self, files: Sequence[tuple[Path, Path]]) -> bool:
+        """Commit local temp files under their final paths; True, since this is the only writer.
 
         Raises
         ------
@@ -186,10 +189,11 @@ class Mirror:
         for temp, name in ordered:
             self._keep(temp, name, etags[name])
         self.share_logs(every_s=LOG_EVERY_S)
+        return True
 
     def _upload(self, files: Sequence[tuple[Path, str]]) -> dict[str, str]:
         *before, (temp, name) = files
-        done = _together(UPLOADS_AT_ONCE, lambda pair: objects.put(self.url / pair[1], pair[0]), before)
+        done = objects.together(UPLOADS_AT_ONCE, lambda pair: objects.put(self.url / pair[1], pair[0]), before)
         return {**{each: etag for (_, each), etag in zip(before, done, strict=True)}, name: self._put_last(temp, name)}
 
     def _put_last(self, data: Path | bytes, name: str) -> str:
@@ -198,13 +202,13 @@ class Mirror:
         try:
             return objects.put(self.url / name, data, only_if=self._known.etag(name) or NEW)
         except Changed:
-            raise RunError(f"{self.url / name}: was written by another colcap process; stop one of the two") from None
+            raise Taken(f"{self.url / name}: was written by another colcap process; stop one of the two") from None
 
     def _replace(self, files: Sequence[tuple[Path, str]]) -> dict[str, str]:
         stage = f"{STAGE_PREFIX}{own_suffix()}"
         moves = [(f"{stage}/{number}", name) for number, (_, name) in enumerate(files)]
         uploads = [(self.url / staged, temp) for (staged, _), (temp, _) in zip(moves, files, strict=True)]
-        _together(UPLOADS_AT_ONCE, lambda pair: objects.put(*pair), uploads)
+        objects.together(UPLOADS_AT_ONCE, lambda pair: objects.put(*pair), uploads)
         self._check_lease()
         journal = self.url / f"{JOURNAL_PREFIX}{own_suffix()}.json"
         objects.put(journal, json.dumps(moves).encode())
@@ -270,6 +274,9 @@ class Mirror:
         os.replace(temp, final)
         self._known.note(name, etag)
 
+    def _is_stub(self, name: str) -> bool:
+        return name.partition("/")[0] in self.stubs
+
     def _named(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
@@ -288,9 +295,3 @@ def _rank(name: str) -> tuple[int, int]:
     found = PART_NAME.fullmatch(name.rpartition("/")[2])
     kind = 0 if _is_blob(name) else 2 if name.startswith("clips/") else 1
     return kind, -int(found[2] or 1) if found else 0
-
-
-def _together(at_once: int, work: Callable[[A], T], items: Sequence[A]) -> list[T]:
-    """Do the same to many side by side; the first failure is raised when all have ended."""
-    with ThreadPoolExecutor(max(1, min(at_once, len(items)))) as pool:
-        return list(pool.map(work, items))

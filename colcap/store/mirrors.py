@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from colcap import objects
 from colcap.errors import ColcapError, ConfigError, RunError
 from colcap.objects import Place, Url, place
 from colcap.store import lease as leases
-from colcap.store.lease import Lease
+from colcap.store.helper import Helper
+from colcap.store.lease import BorrowedLease, Lease
 from colcap.store.mirror import Mirror
-from colcap.store.names import LOCK_NAME
+from colcap.store.names import LOCK_NAME, own_suffix
 
 RUN_SCHEMES: Final = ("s3", "az")
 
@@ -28,6 +32,11 @@ _mirrors: dict[Path, Mirror] = {}
 """Those of this process, by their local folder."""
 
 _readers: dict[Url, Mirror] = {}
+
+_helpers: dict[tuple[Url, str], tuple[Helper, FileLock]] = {}
+"""By run and writer, with the lock of its folder, which dies with this process."""
+
+_helpers_lock = threading.Lock()
 
 
 def mirror_of(path: Path) -> Mirror | None:
@@ -41,6 +50,14 @@ def source(path: Path) -> Any:
     """What pyarrow opens to read a part file: the path, or where its bytes are not here, the object."""
     mirror = mirror_of(path)
     return mirror.source(path) if mirror else path
+
+
+def opened(path: Path) -> pq.ParquetFile:
+    """A Parquet file of a run, whose footer is here in any case; rows that are not are read from the store."""
+    mirror = mirror_of(path)
+    if mirror is None:
+        return pq.ParquetFile(path, memory_map=True)
+    return pq.ParquetFile(mirror.source(path), metadata=pq.read_metadata(path))
 
 
 def given(path: Path) -> Path | Url:
@@ -116,6 +133,53 @@ def writable(run: Place) -> Iterator[Path]:
         raise RunError(f"{where}: another colcap process is writing this run; wait for it, or stop it first") from None
     except OSError as error:
         raise RunError(f"{where}: cannot be written: {error}") from None
+
+
+def helper(where: Url, ident: str) -> Helper:
+    """This process as one that works for a writer of a run, which is on another machine.
+
+    Parameters
+    ----------
+    where : the run folder.
+    ident : of the writer's lease.
+
+    Raises
+    ------
+    ConfigError : the library that reads the store is not installed.
+    RunError, OSError : the writer has lost the run; the store cannot be asked.
+    """
+    objects.require_library(where)
+    with _helpers_lock:
+        if (where, ident) not in _helpers:
+            lease = BorrowedLease(where / LOCK_NAME, ident)
+            lease.check()
+            home, lock = _own_home(where)
+            made = Helper(where, home, lease)
+            _helpers[where, ident] = made, lock
+            _mirrors[made.folder] = made
+        return _helpers[where, ident][0]
+
+
+def _own_home(where: Url) -> tuple[Path, FileLock]:
+    """A folder of this process, locked; those of processes that are dead are removed."""
+    folder = _home(where, "help")
+    with FileLock(folder / LOCK_NAME):
+        for left in folder.iterdir():
+            if left.is_dir() and _is_dead(left):
+                shutil.rmtree(left, ignore_errors=True)
+        home = folder / own_suffix()
+        home.mkdir()
+        lock = FileLock(home / LOCK_NAME)
+        lock.acquire()
+    return home, lock
+
+
+def _is_dead(home: Path) -> bool:
+    try:
+        with FileLock(home / LOCK_NAME, timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 def _require_store(where: Url) -> None:

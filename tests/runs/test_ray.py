@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from ray.cluster_utils import Cluster
+from rich.console import Console
+from simulated import Simulated
 
 import colcap
 from colcap.errors import ConfigError
 from colcap.qa.check import check
 
 MEDIA_ONLY = {"generate_captions": False, "clips_per_part": 2}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Two machines of one CPU each, as Ray sees it."""
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20})
-    started.add_node(num_cpus=1, object_store_memory=100 << 20)
-    yield started
-    started.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -55,31 +49,43 @@ def logged(run: Path, event: str) -> list[dict[str, object]]:
 
 
 def test_a_cluster_makes_the_very_same_files(cluster: Cluster, many: Path, local: Path, tmp_path: Path) -> None:
-    run = colcap.run(many, tmp_path / "out", runner="ray", ray_address=cluster.address, **MEDIA_ONLY)
+    said = io.StringIO()
+    on_ray = {"runner": "ray", "ray_address": cluster.address, "console": Console(file=said)}
+    run = colcap.run(many, tmp_path / "out", **on_ray, **MEDIA_ONLY)
 
     assert digests(run.path) == digests(local)
     assert check(run.path) == []
+    where, there = (
+        one.sql("@throughput").select("stage", "parts", "rows", "num_bytes").sort("stage")
+        for one in (run, colcap.open(local))
+    )
+    assert_frame_equal(where, there)
+    assert "parts 6/6 · clips 12/12 · windows 9 · errors 3 (3 unreadable)" in said.getvalue()
     done = logged(run.path, "part done")
     assert sum(int(str(line["clips"])) for line in done) == 12
     assert len(done) == 6
 
 
 def test_a_run_that_starts_here_finishes_on_a_cluster_and_the_other_way_round(
-    cluster: Cluster, many: Path, local: Path, tmp_path: Path
+    cluster: Cluster, simulated: Simulated, many: Path, tmp_path: Path
 ) -> None:
+    address = {"local": None, "ray": cluster.address}
+    options = {"captioning": simulated.captioning(), "clips_per_part": 2}
+    calm = digests(colcap.run(many, tmp_path / "calm", **options).path)
     for first, then in (("local", "ray"), ("ray", "local")):
-        address = {"local": None, "ray": cluster.address}
         run = tmp_path / f"{first}-{then}"
-        colcap.run(many, run, runner=first, ray_address=address[first], **MEDIA_ONLY)
-        for table in ("clips", "windows_mp4"):
+        colcap.run(many, run, runner=first, ray_address=address[first], **options)
+        for table in ("clips", "windows_mp4", "captions/set=default"):
             (run / table / "part-000001.parquet").unlink()
         (run / "previews" / "part-000004.parquet").unlink()
+        (run / "captions/set=default" / "part-000005.parquet").unlink()
         before = {path: path.stat().st_ino for path in run.rglob("part-*.parquet")}
-        colcap.run(many, run, runner=then, ray_address=address[then], **MEDIA_ONLY)
+        colcap.run(many, run, runner=then, ray_address=address[then], **options)
 
         again = {path.name for path, inode in before.items() if path.stat().st_ino != inode}
-        assert digests(run) == digests(local)
+        assert digests(run) == calm
         assert again == {"part-000001.parquet", "part-000004.parquet"}
+        assert check(run, verify=True) == []
 
 
 def test_what_cannot_work_is_refused_in_words(many: Path, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from clusters import loopback_cluster
 from polars.testing import assert_frame_equal
-from ray.cluster_utils import Cluster
 from test_ray import digests
 
 import colcap
@@ -19,11 +19,8 @@ TINY = {"captioning": {"model_variant": "tiny"}, "clips_per_part": 2}
 @pytest.mark.slow
 def test_a_caption_actor_says_what_this_machine_says(manifest: Path, tiny_engine: Engine, tmp_path: Path) -> None:
     here = colcap.run(manifest, tmp_path / "here", engine=tiny_engine, **TINY)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 100 << 20})
-    try:
+    with loopback_cluster(1, num_cpus=2) as cluster:
         there = colcap.run(manifest, tmp_path / "there", runner="ray", ray_address=cluster.address, **TINY)
-    finally:
-        cluster.shutdown()
 
     media = {name: digest for name, digest in digests(here.path).items() if not name.startswith("captions")}
     assert media.items() <= digests(there.path).items()

@@ -14,22 +14,23 @@ from typing import Any
 import polars as pl
 import psutil
 import pytest
+from clusters import MACHINE, loopback_cluster
 from ray.cluster_utils import Cluster
-from simulated import simulated_engine
+from simulated import Simulated
 
 import colcap
 from colcap.qa.check import check
+from colcap.runners.ray import PARTS_PER_ACTOR
 
 FLAGS = ["--clips-per-part", "1", "--runner", "ray", "--ray-address"]
-NUM_PARTS = 14
+NUM_PARTS = 24
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A machine of one CPU, as Ray sees it; more can be added."""
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20})
-    yield started
-    started.shutdown()
+def fragile() -> Iterator[Cluster]:
+    """A machine; more can be added, and killed."""
+    with loopback_cluster(1) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +63,16 @@ def finish(process: subprocess.Popen[str]) -> int:
     return process.returncode
 
 
-def begun_again(run: Path) -> dict[str, Any]:
+def told(run: Path) -> dict[str, Any]:
+    """What the driver said at its end."""
     (line,) = [line for line in (run / "run.log").read_text().splitlines() if '"on ray"' in line]
-    return dict(json.loads(line)["parts_begun_again"])
+    return dict(json.loads(line))
+
+
+def asking(engine: Simulated) -> list[str]:
+    """Flags of a run that is captioned by it."""
+    flags = ["--engine", "openai", "--api-base", engine.url, "--captioning-algorithm", "simulated"]
+    return [*flags, "--video-as", "images"]
 
 
 def ids(run: Path, table: str) -> list[str]:
@@ -72,49 +80,65 @@ def ids(run: Path, table: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_machine_that_dies_and_one_that_joins(
-    cluster: Cluster, many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_machine_with_an_engine_dies_and_another_joins(
+    fragile: Cluster, simulated: Simulated, many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, dying = tmp_path / "out", cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
-    process = start(cluster, many, run, "--no-generate-captions")
-    wait_for_parts(run, "clips", 2, process)
-    cluster.remove_node(dying, allow_graceful=False)
-    cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+    run, dying = tmp_path / "out", fragile.add_node(**MACHINE)
+    process = start(fragile, many, run, *asking(simulated))
+    wait_for_parts(run, "captions", 2, process)
+    on_dying = [p for p in caption_actors() if of_node(p, dying)]
+    fragile.remove_node(dying, allow_graceful=False)
+    joined = fragile.add_node(**MACHINE)
 
     assert finish(process) == 0
+    assert on_dying
     assert check(run) == []
     assert ids(run, "clips") == sorted(pl.read_parquet(many)["clip_id"])
-    assert sum(begun_again(run).values()) <= 2  # what the dead machine had in hand
+    assert ids(run, "captions") == ids(run, "windows")
+    again, by_machine = told(run)["parts_begun_again"], told(run)["parts_begun_by"]
+    assert again.get("media", 0) <= 1  # it had one CPU
+    assert again.get("captions", 0) <= PARTS_PER_ACTOR
+    assert by_machine.get(joined.node_id, 0) > 0
     with capsys.disabled():
-        print(f"\na machine was killed: begun again, of {NUM_PARTS} parts: {begun_again(run)}")
+        print(f"\na machine was killed: begun again, of {NUM_PARTS} parts: {again}; begun by: {by_machine}")
+
+
+def caption_actors() -> list[psutil.Process]:
+    every = psutil.process_iter(["cmdline"])
+    return [process for process in every if "CaptionParts" in " ".join(process.info["cmdline"] or [])]
+
+
+def of_node(process: psutil.Process, node: Any) -> bool:
+    """Whether a worker was started by this machine's raylet."""
+    return any(parent.pid == node.all_processes["raylet"][0].process.pid for parent in process.parents())
 
 
 @pytest.mark.slow
-def test_an_actor_that_dies(cluster: Cluster, many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_actor_that_dies(
+    fragile: Cluster, simulated: Simulated, many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "out"
-    with simulated_engine() as engine:
-        flags = ["--engine", "openai", "--api-base", engine.url, "--captioning-algorithm", "simulated"]
-        process = start(cluster, many, run, *flags, "--video-as", "images")
-        wait_for_parts(run, "captions", 2, process)
-        actors = [
-            p for p in psutil.process_iter(["name", "cmdline"]) if "CaptionParts" in " ".join(p.info["cmdline"] or [])
-        ]
-        for actor in actors:
-            actor.kill()
-        code = finish(process)
+    process = start(fragile, many, run, *asking(simulated))
+    wait_for_parts(run, "captions", 2, process)
+    actors = caption_actors()
+    for actor in actors:
+        actor.kill()
 
-    assert actors
-    assert code == 0
+    assert finish(process) == 0
+    assert len(actors) == 1
     assert check(run) == []
     assert ids(run, "captions") == ids(run, "windows")
+    again = told(run)["parts_begun_again"]
+    assert again.get("media", 0) == 0
+    assert again.get("captions", 0) <= PARTS_PER_ACTOR
     with capsys.disabled():
-        print(f"\nan actor was killed: begun again, of {NUM_PARTS} parts: {begun_again(run)}")
+        print(f"\nan actor was killed: begun again, of {NUM_PARTS} parts: {again}")
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_run_that_goes_on_here(cluster: Cluster, many: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_run_that_goes_on_here(fragile: Cluster, many: Path, tmp_path: Path) -> None:
     run = tmp_path / "out"
-    process = start(cluster, many, run, "--no-generate-captions")
+    process = start(fragile, many, run, "--no-generate-captions")
     wait_for_parts(run, "clips", 2, process)
     process.send_signal(signal.SIGINT)
 

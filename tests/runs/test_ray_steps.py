@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from ray.cluster_utils import Cluster
-from simulated import Simulated, simulated_engine
+from simulated import Simulated
 
 import colcap
 from colcap.qa.check import check
 from colcap.schema import TABLES
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Two machines of one CPU each, as Ray sees it."""
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20})
-    started.add_node(num_cpus=1, object_store_memory=100 << 20)
-    yield started
-    started.shutdown()
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Simulated]:
-    """A server whose answers depend on all of a request and on nothing else."""
-    with simulated_engine(prefill_ms=5, token_ms=0.1) as started:
-        yield started
 
 
 @pytest.fixture
@@ -55,13 +38,13 @@ def assert_same_tables(run: colcap.Run, other: colcap.Run) -> None:
 
 
 def test_sets_enhancement_and_a_retry_without_stored_bytes(
-    cluster: Cluster, engine: Simulated, clips: Path, tmp_path: Path
+    cluster: Cluster, simulated: Simulated, clips: Path, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {
-        "captioning": engine.captioning(),
+        "captioning": simulated.captioning(),
         "captions": [{"name": "plain"}, {"name": "av", "prompt_variant": "av", "max_output_tokens": 20}],
         "enhance_captions": True,
-        "enhancement": {"engine": "openai", "model_variant": "simulated", "server": {"api_base": engine.url}},
+        "enhancement": {"engine": "openai", "model_variant": "simulated", "server": {"api_base": simulated.url}},
         "store_mp4": False,
         "clips_per_part": 2,
     }
@@ -81,3 +64,16 @@ def test_sets_enhancement_and_a_retry_without_stored_bytes(
     assert there.clips.filter(status="error").collect()["clip_id"].to_list() == ["1-broken"]
     assert_same_tables(there, here)
     assert {path: path.stat().st_ino for path in untouched} == untouched
+
+    chosen = {"runner": "ray", "ray_address": cluster.address}
+    for run, how in ((here, {}), (there, chosen)):
+        where = "clip_id in ('2-change', '3-short')"
+        colcap.caption(run.path, where=where, caption_set="plain", prompt_text="Describe it in a word.", **how)
+        colcap.preview(run.path, where=where, quality=20, **how)
+        colcap.enhance(run.path, where=where, caption_set="plain", prompt_text="Say it with verve.", **how)
+
+    assert there.captions.collect()["attempt"].max() == 2
+    assert_same_tables(there, here)
+    assert {path: path.stat().st_ino for path in untouched if "captions" not in str(path)} == {
+        path: inode for path, inode in untouched.items() if "captions" not in str(path)
+    }

@@ -267,8 +267,6 @@ def test_what_is_no_run_and_what_cannot_be_reached_is_told(s3: S3, monkeypatch: 
         colcap.open(f"{s3.url}/nothing")
     with pytest.raises(ConfigError, match="a run can be in a folder or on s3://, az://"):
         colcap.open("gs://bucket/run")
-    with pytest.raises(ConfigError, match="cannot be a URL"):
-        colcap.run(f"{s3.url}/m.parquet", f"{s3.url}/runs/ray", runner="ray")
     with pytest.raises(RunError, match="other-bucket"):
         colcap.run(f"{s3.url}/m.parquet", "s3://other-bucket/run", generate_captions=False)
 
