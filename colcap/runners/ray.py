@@ -24,7 +24,7 @@ from colcap.runners.enhancing import EnhanceTodo, count_captions
 from colcap.runners.make import Given, progress_of
 from colcap.runners.plan import Plan
 from colcap.runners.progress import EnhanceProgress, Progress, shown
-from colcap.runners.ray_cluster import Cluster, connected
+from colcap.runners.ray_cluster import Cluster, connected, in_turn
 from colcap.runners.ray_folder import RunFolder, shared
 from colcap.runners.ray_parts import Board, CaptionParts, EnhanceParts, Job, Row, media_part, media_todo
 
@@ -98,6 +98,8 @@ class _Stage:
     cpus: float
     gpus: int = 0
     actors: int = 0
+    machines: Sequence[str] = ()
+    """Where the actors go, in turn, as Ray calls them; none: where Ray finds what they need."""
 
 
 def _stages(job: Job, plan: Plan, cluster: Cluster) -> Any:
@@ -132,7 +134,9 @@ def _actors(config: Config, engine: str, cluster: Cluster, *, parts: int, left_f
     count = min(config.runtime.engines or there, parts)
     on_one = -(-count // (cluster.num_gpu_nodes if gpus else cluster.num_nodes))
     share = max(0.0, cluster.cpus - left_for_tasks) / on_one
-    return _Stage(CaptionParts, {}, cpus=float(int(share)), gpus=gpus, actors=count)
+    # without a GPU, Ray may put all of them on one machine: one of few CPUs has none to give to an actor
+    machines = () if gpus else cluster.node_ids
+    return _Stage(CaptionParts, {}, cpus=float(int(share)), gpus=gpus, actors=count, machines=machines)
 
 
 def _dataset(rows: Sequence[Row]) -> Any:
@@ -148,7 +152,7 @@ def _through(data: Any, stage: _Stage) -> Any:
     """A dataset after one more stage. Its resources differ from the one's before, or Ray would fuse them."""
     import ray.data
 
-    resources = {"num_cpus": stage.cpus, "num_gpus": stage.gpus or None}
+    resources: dict[str, Any] = {"num_cpus": stage.cpus, "num_gpus": stage.gpus or None}
     if not stage.actors:
         return data.map(stage.work, fn_kwargs=dict(stage.arguments), **resources)
     pool = ray.data.ActorPoolStrategy(
@@ -157,6 +161,8 @@ def _through(data: Any, stage: _Stage) -> Any:
         max_concurrent_calls_per_actor=PARTS_PER_ACTOR,
         enable_true_multi_threading=True,
     )
+    if stage.machines:
+        resources["ray_remote_args_fn"] = in_turn(stage.machines)
     return data.map(stage.work, fn_constructor_kwargs=dict(stage.arguments), compute=pool, **resources)
 
 

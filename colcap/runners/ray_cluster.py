@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Final
 
 from colcap import store
@@ -49,6 +50,11 @@ class Cluster:
     def num_nodes(self) -> int:
         """Machines that take work."""
         return len(self.nodes)
+
+    @property
+    def node_ids(self) -> tuple[str, ...]:
+        """Their names, as Ray calls them."""
+        return tuple(str(node["NodeID"]) for node in self.nodes)
 
     @property
     def gpus(self) -> int:
@@ -121,6 +127,14 @@ def _on(node_id: str) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return NodeAffinitySchedulingStrategy(node_id, soft=False)
+
+
+def in_turn(node_ids: Sequence[str]) -> Callable[[], dict[str, Any]]:
+    """What Ray Data asks for before each actor: machines in turn, or another one where that one has died."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    turns = cycle(node_ids)
+    return lambda: {"scheduling_strategy": NodeAffinitySchedulingStrategy(next(turns), soft=True)}
 
 
 @contextmanager

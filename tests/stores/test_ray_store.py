@@ -51,6 +51,14 @@ def parts(s3: S3, run: str) -> dict[str, bytes]:
     return {name.removeprefix(f"{run}/"): s3.get(name) for name in names}
 
 
+def written(final: Path, data: bytes) -> tuple[Path, Path]:
+    """A file beside its place, as a writer leaves it, and the place."""
+    final.parent.mkdir(exist_ok=True)
+    temp = final.with_suffix(".tmp")
+    temp.write_bytes(data)
+    return temp, final
+
+
 def test_a_cluster_writes_the_very_same_objects_and_mends_them(
     s3: S3, address: str, engine: Simulated, manifest: str, clips_folder: Path
 ) -> None:
@@ -94,15 +102,15 @@ def test_helpers_write_for_their_writer_alone(s3: S3) -> None:
         assert mirror.lease is not None
         helper = store.helper(run, mirror.lease.ident)
         with helper.part(0, [], rewritten=False) as here:
-            temp, final = here / ".clips.tmp", here / "clips" / "part-000000.parquet"
-            temp.write_bytes(b"of a machine that was taken for dead")
+            made = written(here / "clips" / "part-000000.parquet", b"of a machine that was taken for dead")
             s3.put("helped/clips/part-000000.parquet", b"of the machine that took its place")
 
-            assert helper.publish([(temp, final)]) is False
+            assert helper.publish([made]) is False
 
         with helper.part(1, [], rewritten=False) as here:
-            temp.write_bytes(b"of another part")
-            assert helper.publish([(temp, here / "windows" / "part-000001.parquet")]) is True
+            made = written(here / "windows" / "part-000001.parquet", b"of another part")
+
+            assert helper.publish([made]) is True
 
     assert s3.get("helped/clips/part-000000.parquet") == b"of the machine that took its place"
     assert s3.get("helped/windows/part-000001.parquet") == b"of another part"
