@@ -87,6 +87,7 @@ limits.timeout_s = 40.0
 limits.max_worker_bytes = 1000000000
 limits.http = true
 runtime.media_workers = 3
+runtime.media_threads = 2
 runtime.engine_cores = 2
 runtime.engines = 2
 runtime.tensor_parallel_size = 4

@@ -107,7 +107,7 @@ def test_every_verb_reads_it_from_there(s3: S3, run: colcap.Run, tmp_path: Path)
     assert f"{url}: 4 of 4 parts" in ask("status", url)
     assert "truncated" in ask("qa", url)
     assert f"{url}: every check passed" in ask("check", url, "--verify")
-    assert "4 of 4 windows" in ask("gallery", url, "-o", str(tmp_path / "g.html"), "--where", "window_id is not null")
+    assert "4 windows, in" in ask("gallery", url, "-o", str(tmp_path / "g.html"), "--where", "window_id is not null")
     assert (tmp_path / "g.html").read_text().count("data:image/webp") == 4
     ask("export", url, str(tmp_path / "tree"), "--format", "curator", "--clips")
     assert (tmp_path / "tree/clips/short.mp4").read_bytes() == s3.get("clips/short.mp4")
