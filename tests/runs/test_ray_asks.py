@@ -1,0 +1,66 @@
+"""What a run asks Ray for: GPUs and CPUs for each engine, a machine for each, few parts at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from colcap.config import Config
+from colcap.errors import ConfigError
+from colcap.runners.ray import PARTS_PER_ACTOR, PARTS_QUEUED, _actors, _dataset, _row, _Stage, _through
+from colcap.runners.ray_cluster import Cluster, in_turn
+
+A, B = "a" * 56, "b" * 56
+"""Machines, as Ray calls them."""
+
+
+def machines(count: int, *, cpus: int, gpus: int = 0) -> Cluster:
+    return Cluster(tuple({"NodeID": f"{n:056x}", "Resources": {"CPU": cpus, "GPU": gpus}} for n in range(count)))
+
+
+def config(**runtime: int) -> Config:
+    return Config.model_validate({"runtime": runtime})
+
+
+@pytest.mark.parametrize(
+    ("cluster", "runtime", "engine", "parts", "expected"),
+    [
+        (machines(3, cpus=33, gpus=8), {}, "vllm", 1000, (24, 1, 4.0)),
+        (machines(3, cpus=33, gpus=8), {"tensor_parallel_size": 4}, "vllm", 1000, (6, 4, 16.0)),
+        (machines(3, cpus=33, gpus=8), {"engines": 3}, "vllm", 1000, (3, 1, 32.0)),
+        (machines(3, cpus=33, gpus=8), {}, "vllm", 5, (5, 1, 16.0)),
+        (machines(3, cpus=33, gpus=8), {}, "openai", 1000, (3, 0, 32.0)),
+        (machines(2, cpus=1), {}, "vllm", 1000, (2, 0, 0.0)),
+    ],
+)
+def test_actors_share_the_gpus_and_cpus_of_the_machines(
+    cluster: Cluster, runtime: dict[str, int], engine: str, parts: int, expected: tuple[int, int, float]
+) -> None:
+    result = _actors(config(**runtime), engine, cluster, parts=parts, left_for_tasks=1)
+
+    assert (result.actors, result.gpus, result.cpus) == expected
+    assert result.machines == (() if result.gpus else cluster.node_ids)
+
+
+def test_an_engine_that_no_machine_can_hold_is_refused() -> None:
+    with pytest.raises(ConfigError, match="got 16; a machine of the cluster has 8 GPUs"):
+        _actors(config(tensor_parallel_size=16), "vllm", machines(2, cpus=8, gpus=8), parts=9, left_for_tasks=1)
+
+
+def test_actors_without_a_gpu_go_to_the_machines_in_turn() -> None:
+    ask = in_turn([A, B])
+
+    result = [ask()["scheduling_strategy"] for _ in range(3)]
+
+    assert [each.node_id for each in result] == [A, B, A]
+    assert all(each.soft for each in result)  # a machine that has died keeps no actor from starting
+
+
+def test_no_more_parts_are_handed_to_an_actor_than_may_be_lost_with_it() -> None:
+    stage = _Stage(object, {}, cpus=1, gpus=2, actors=4)
+
+    asked = _through(_dataset([_row(0, None)]), stage)._logical_plan.dag
+
+    assert asked.compute.max_size == asked.compute.min_size == 4
+    assert asked.compute.max_tasks_in_flight_per_actor == PARTS_QUEUED
+    assert asked.compute.max_concurrent_calls_per_actor == PARTS_PER_ACTOR
+    assert asked.ray_remote_args["num_gpus"] == 2
