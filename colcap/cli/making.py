@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -18,14 +19,20 @@ from colcap.objects.url import Url
 if TYPE_CHECKING:
     from colcap.runners.selecting import Selection
 
+Command = Callable[..., None]
 
-RUNNER = click.option(
-    "--runner", type=click.Choice(["local", "ray"]), default="local", help="This machine, or a Ray cluster."
-)
-RAY_ADDRESS = click.option(
-    "--ray-address", metavar="HOST:PORT", help="The cluster's head, or auto; else a Ray on this machine."
-)
 VERBOSE = click.option("--verbose", is_flag=True, help="Tell of every window, and what the engine's processes say.")
+
+
+def where_it_runs(command: Command) -> Command:
+    """Give a verb `--runner` and `--ray-address`."""
+    runner = click.option(
+        "--runner", type=click.Choice(["local", "ray"]), default="local", help="This machine, or a Ray cluster."
+    )
+    address = click.option(
+        "--ray-address", metavar="HOST:PORT", help="The cluster's head, or auto; else a Ray on this machine."
+    )
+    return runner(address(command))
 
 
 @click.command()
@@ -74,8 +81,7 @@ def manifest(sources: tuple[str, ...], output: Path | Url) -> None:
 @click.option("--retry-errors", is_flag=True, help="Make rows again that failed in an earlier start; no others.")
 @click.option("--where", metavar="SQL", help="Only failures for which this holds: \"error_kind = 'timeout'\".")
 @click.option("--verify", is_flag=True, help="Compare all that is there with its checksums; redo what is damaged.")
-@RUNNER
-@RAY_ADDRESS
+@where_it_runs
 @click.option("--fail-on-error", is_flag=True, help="Exit with 1 where a row ended in an error.")
 @VERBOSE
 @parameter_flags
@@ -144,8 +150,7 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say how many window
 @SET
 @DRY_RUN
 @click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
-@RUNNER
-@RAY_ADDRESS
+@where_it_runs
 @VERBOSE
 @section_flags("captioning", without=WINDOW_PARAMETERS)
 def caption(
@@ -197,8 +202,7 @@ def caption(
 @WHERE
 @DRY_RUN
 @click.option("--root", type=PLACE, help="Refuse clips outside this folder.")
-@RUNNER
-@RAY_ADDRESS
+@where_it_runs
 @VERBOSE
 @section_flags("preview")
 def preview(
@@ -236,8 +240,7 @@ def preview(
 @WHERE
 @SET
 @DRY_RUN
-@RUNNER
-@RAY_ADDRESS
+@where_it_runs
 @VERBOSE
 @section_flags("enhancement")
 def enhance(

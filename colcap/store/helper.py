@@ -82,8 +82,8 @@ class Helper(Mirror):
 
     def _fetch_part(self, part: int, caption_sets: Sequence[str]) -> None:
         self._fetch_all([f"{table}/{part_name(part)}" for table in TABLES if table not in SET_TABLES])
-        attempt = 1
         for table in SIDE_TABLES:
+            attempt = 1
             while self._fetch_all([f"{table}/{part_name(part, attempt)}"]):
                 attempt += 1
         for caption_set in caption_sets:
