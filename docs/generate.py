@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from colcap.cli import cli
 from colcap.config import CaptionSet, Config
-from colcap.flags import FLAGS
+from colcap.flags import FLAGS, Flag
 from colcap.models.own import Model
 from colcap.qa.named import named_queries
 from colcap.schema import LATER_COLUMNS, SET_TABLES, SIDE_TABLES, TABLES
@@ -61,9 +61,15 @@ def _first_paragraph(model: type[BaseModel]) -> str:
 
 
 def _row(path: str, name: str, field: FieldInfo) -> str:
-    flag = next((f"`--{'no-' * flag.inverted}{flag.name}`" for flag in FLAGS if flag.path == path), "")
+    flags = ", ".join(f"`{form}`" for flag in FLAGS if flag.path == path for form in _forms(flag))
     default = "(needed)" if field.is_required() else f"`{_toml(field.get_default(call_default_factory=True))}`"
-    return f"| `{name}` | {default} | {_cell(_allowed(field))} | {_cell(field.description or '')} | {flag} |"
+    return f"| `{name}` | {default} | {_cell(_allowed(field))} | {_cell(field.description or '')} | {flags} |"
+
+
+def _forms(flag: Flag) -> list[str]:
+    """A flag as it can be typed; of one that is on or off, the form that makes the parameter true first."""
+    option = next(param for param in cli.commands["run"].params if param.name == flag.variable)
+    return [*option.secondary_opts, *option.opts] if flag.inverted else [*option.opts, *option.secondary_opts]
 
 
 def _toml(value: Any) -> str:

@@ -7,6 +7,7 @@ import runpy
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 import qa_runs
 from blocks import CHECKOUT, PAGES, words
@@ -15,7 +16,7 @@ from blocks import blocks as blocks_of
 import colcap
 from colcap.cli import cli
 from colcap.errors import ERROR_KINDS
-from colcap.flags import FLAGS
+from colcap.flags import FLAGS, Flag
 from colcap.qa.named import named_queries
 from colcap.qa.queries import ask
 from colcap.run_folder import Run
@@ -41,16 +42,31 @@ def test_every_command_has_an_example_and_every_option_a_line() -> None:
     shown = {list(words(line))[1] for block in blocks_of(DOCS / "cli.md") for line in block.commands}
 
     assert shown == set(cli.commands)
+    parameters = {form for flag in FLAGS for form in forms(option_of(flag))}
     for name, command in cli.commands.items():
         section = text.split(f"\n**{name}**")[1].split("\n**")[0]
-        missing = [p.opts[-1] for p in command.params if p.opts[-1].startswith("--") and p.opts[-1] not in section]
-        assert [opt for opt in missing if opt.removeprefix("--") not in {flag.name for flag in FLAGS}] == [], name
+        listed = [re.findall(r"--?[\w-]+", line) for line in re.findall(r"^- `([^`]+)`: \S", section, re.MULTILINE)]
+        options = [forms(option) for option in command.params if isinstance(option, click.Option)]
+        assert listed == [each for each in options if not parameters.issuperset(each)], name
 
 
-def test_every_flag_is_in_the_configuration_reference() -> None:
-    text = page("configuration.md")
+def forms(option: click.Parameter) -> list[str]:
+    """An option as it can be typed: its names, and those that switch it off."""
+    return [*option.opts, *option.secondary_opts]
 
-    assert [flag.name for flag in FLAGS if f"{flag.name}`" not in text] == []
+
+def option_of(flag: Flag) -> click.Parameter:
+    return next(param for param in cli.commands["run"].params if param.name == flag.variable)
+
+
+def test_every_flag_is_in_the_configuration_reference_in_each_form_at_its_parameter() -> None:
+    heading, rows = "", {}
+    for line in page("configuration.md").splitlines():
+        heading = line.removeprefix("## ") if line.startswith("## ") else heading
+        if (row := re.match(r"\| `(\w+)` .*\| ([^|]*) \|$", line)) and row[2]:
+            rows[".".join([*re.findall(r"`\[([\w.]+)\]`", heading), row[1]])] = set(re.findall(r"`([^`]+)`", row[2]))
+
+    assert rows == {flag.path: set(forms(option_of(flag))) for flag in FLAGS}
 
 
 def test_every_column_of_every_view_is_described_and_nothing_else() -> None:
