@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from colcap import flags
 from colcap.config import Captioning, Config, Enhancement
@@ -12,6 +14,8 @@ from colcap.engines.base import Engine
 from colcap.engines.cores import CorePlan, plan_cores, visible_gpus
 from colcap.engines.several import SeveralEngines, share_out
 from colcap.models.weights import ResolvedModel
+
+T = TypeVar("T")
 
 
 def check_engine(chosen: Captioning | Enhancement) -> None:
@@ -27,13 +31,23 @@ def check_engine(chosen: Captioning | Enhancement) -> None:
         vllm.check_available(fp8=chosen.fp8, named=named)
 
 
-def engine_cores(config: Config, chosen: Captioning | Enhancement | None) -> CorePlan:
+def models_at_once(config: Config) -> int:
+    """How many models this machine's devices hold side by side, each on as many engines as were asked for."""
+    runtime = config.runtime
+    each = runtime.engines or 1
+    if gpus := visible_gpus():
+        return max(1, len(gpus) // (each * runtime.tensor_parallel_size))
+    return max(1, (runtime.engine_cores or len(os.sched_getaffinity(0)) // 2) // each)
+
+
+def engine_cores(config: Config, chosen: Captioning | Enhancement | None, *, models: int = 1) -> CorePlan:
     """Share this machine's cores between media work and the engines of this choice, whose cores are claimed.
 
     Parameters
     ----------
     config : how many cores and engines.
     chosen : what the engine is for; None where there is none.
+    models : how many models have such engines, side by side.
 
     Raises
     ------
@@ -41,13 +55,20 @@ def engine_cores(config: Config, chosen: Captioning | Enhancement | None) -> Cor
     """
     if chosen is None or chosen.engine != "vllm":
         return plan_cores(num_engine_cores=0)
-    return plan_cores(config.runtime.engine_cores, num_engines=config.runtime.engines or 1)
+    return plan_cores(config.runtime.engine_cores, num_engines=models * (config.runtime.engines or 1))
 
 
-def start_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engine:
+def start_engine(config: Config, model: ResolvedModel, cores: CorePlan, share: tuple[int, int] = (0, 1)) -> Engine:
     """Start vLLM with the captioning options, or go to a server.
 
     vLLM takes ten seconds, and much longer for large weights.
+
+    Parameters
+    ----------
+    config : the options.
+    model : who captions.
+    cores : of engines on the CPU.
+    share : which of how many equal shares of the devices it gets, counted from 0.
     """
     c = config.captioning
     if c.engine == "openai":
@@ -60,7 +81,7 @@ def start_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engin
         "renderers": config.runtime.renderers,
         "verbose": c.verbose,
     }
-    return _start(config, model, cores, options)
+    return _start(config, model, cores, options, share)
 
 
 def start_text_engine(config: Config, model: ResolvedModel, cores: CorePlan) -> Engine:
@@ -77,12 +98,16 @@ def _server(config: Config, chosen: Captioning | Enhancement, model: ResolvedMod
     return OpenAIEngine(model.id, chosen.server, options=config.runtime.engine_kwargs)
 
 
-def _start(config: Config, model: ResolvedModel, cores: CorePlan, options: Mapping[str, Any]) -> Engine:
+def _start(
+    config: Config, model: ResolvedModel, cores: CorePlan, options: Mapping[str, Any], share: tuple[int, int] = (0, 1)
+) -> Engine:
     """Start as many engines as there should be, side by side."""
     from colcap.engines.vllm import VllmEngine  # heavy: only where captions are made
 
     runtime = config.runtime
-    devices = share_out(runtime.engines, runtime.tensor_parallel_size, cores=cores.engine, gpus=visible_gpus())
+    mine = partial(_share_of, share)
+    gpus = mine(visible_gpus())
+    devices = share_out(runtime.engines, runtime.tensor_parallel_size, cores=mine(cores.engine), gpus=gpus)
     engines: list[VllmEngine] = []
     try:
         for device in devices:
@@ -95,6 +120,12 @@ def _start(config: Config, model: ResolvedModel, cores: CorePlan, options: Mappi
             engine.close()
         raise
     return engines[0] if len(engines) == 1 else SeveralEngines(engines)
+
+
+def _share_of(share: tuple[int, int], devices: Sequence[T]) -> Sequence[T]:
+    """Neighbouring devices, so that a model that takes several of them has those that are best connected."""
+    number, count = share
+    return devices[number * len(devices) // count : (number + 1) * len(devices) // count]
 
 
 class EngineHandle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,13 +31,15 @@ class Feeding:
     """Requests of a batch, at most."""
 
 
-def caption_feeding(config: Config) -> Feeding:
-    """How windows are fed to the engine that captions.
+def caption_feeding(configs: Sequence[Config]) -> Feeding:
+    """How windows are fed to the engines that caption, one for each of the configurations, which all see each window.
 
-    >>> caption_feeding(Config.model_validate({"captioning": {"engine": "openai"}}))
-    Feeding(threads=32, batch_size=4)
+    >>> served = Config.model_validate({"captioning": {"engine": "openai"}})
+    >>> caption_feeding([served]), caption_feeding([served, served])
+    (Feeding(threads=32, batch_size=4), Feeding(threads=64, batch_size=4))
     """
-    return _feeding(config, config.captioning, config.captioning.caption_batch_size)
+    fed = [_feeding(config, config.captioning, config.captioning.caption_batch_size) for config in configs]
+    return Feeding(sum(each.threads for each in fed), min((each.batch_size for each in fed), default=1))
 
 
 def enhance_feeding(config: Config) -> Feeding:

@@ -1,9 +1,10 @@
-"""Caption sets as jobs: several prompts share one decode and one engine, another model takes a pass of its own."""
+"""Caption sets as jobs: several prompts share an engine, and models that see the same frames share a decode."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 from colcap.config import Config
@@ -44,10 +45,21 @@ class CaptionJob:
         return self.config.caption_set
 
     @property
+    def frame_facts(self) -> list[Any]:
+        """The frames its model is shown, and the context that they must fit."""
+        spec, context = choices.sample_spec(self.config, self.model), choices.context(self.config, self.model)
+        return [spec, context and context.length]
+
+    @property
     def engine_facts(self) -> list[Any]:
-        """What an engine is started with, and the frames it is shown: jobs with the same ones share both."""
+        """What its engine is started with."""
         of_engine = self.config.captioning.model_dump(exclude=set(PER_REQUEST))
-        return [self.model, choices.sample_spec(self.config, self.model), of_engine]
+        return [self.model, of_engine]
+
+    @property
+    def is_local(self) -> bool:
+        """Its engine takes devices of this machine."""
+        return self.config.captioning.engine == "vllm"
 
 
 def caption_jobs(config: Config) -> list[CaptionJob]:
@@ -64,13 +76,38 @@ def caption_jobs(config: Config) -> list[CaptionJob]:
     return found
 
 
-def passes(jobs: Iterable[CaptionJob]) -> list[tuple[CaptionJob, ...]]:
-    """Jobs that can share an engine and its frames, together; two engines would not fit one device."""
-    groups: list[list[CaptionJob]] = []
+def passes(jobs: Iterable[CaptionJob], *, models_at_once: int) -> list[tuple[CaptionJob, ...]]:
+    """Jobs that are made together, over one decode: they see the same frames, and their engines fit side by side.
+
+    Parameters
+    ----------
+    jobs : the sets to make.
+    models_at_once : models that this machine's devices hold; those on servers take nothing of it.
+    """
+    found: list[tuple[CaptionJob, ...]] = []
+    for same_frames in _alike(jobs, lambda job: job.frame_facts):
+        groups = engine_groups(same_frames)
+        local = [group for group in groups if group[0].is_local]
+        served = [job for group in groups if group not in local for job in group]
+        chunks = [local[at : at + models_at_once] for at in range(0, len(local), models_at_once)] or [[]]
+        for number, chunk in enumerate(chunks):
+            found.append((*chain.from_iterable(chunk), *(served if number == 0 else ())))
+    return found
+
+
+def engine_groups(jobs: Iterable[CaptionJob]) -> list[tuple[CaptionJob, ...]]:
+    """Jobs that share an engine and its frames, together."""
+    return _alike(jobs, lambda job: [job.engine_facts, job.frame_facts])
+
+
+def _alike(jobs: Iterable[CaptionJob], facts: Callable[[CaptionJob], list[Any]]) -> list[tuple[CaptionJob, ...]]:
+    """Jobs of the same facts together, in the order in which each of these came first."""
+    groups: list[tuple[list[Any], list[CaptionJob]]] = []
     for job in jobs:
-        group = next((group for group in groups if group[0].engine_facts == job.engine_facts), None)
+        mine = facts(job)
+        group = next((group for theirs, group in groups if theirs == mine), None)
         if group is None:
-            groups.append([job])
+            groups.append((mine, [job]))
         else:
             group.append(job)
-    return [tuple(group) for group in groups]
+    return [tuple(group) for _, group in groups]

@@ -16,10 +16,10 @@ from colcap.manifests import open_manifest
 from colcap.models.weights import ResolvedModel
 from colcap.objects import Url
 from colcap.runners import choices, preflight
-from colcap.runners.engine import EngineHandle, check_engine, engine_cores, start_text_engine
+from colcap.runners.engine import EngineHandle, check_engine, engine_cores, models_at_once, start_text_engine
 from colcap.runners.enhancing import Enhancer, EnhanceTodo, count_captions, plan_enhancement, require_captions
 from colcap.runners.feeding import enhance_feeding
-from colcap.runners.jobs import CaptionJob, caption_jobs, passes
+from colcap.runners.jobs import CaptionJob, caption_jobs, engine_groups, passes
 from colcap.runners.make import Given, make
 from colcap.runners.plan import Plan, empty_plan, unfinished
 from colcap.runners.progress import EnhanceProgress, shown
@@ -62,7 +62,7 @@ def run(
         config = prepare(source, folder, config, limit=limit)
         if given.verify:
             _drop_damaged(folder)
-        for number, together in enumerate(passes(jobs) or [()]):
+        for number, together in enumerate(_passes(jobs, config, given) or [()]):
             plan = empty_plan(folder, config, together)
             plan = replace(plan, todo=unfinished(plan))
             if retry is not None:
@@ -72,6 +72,11 @@ def run(
             enhance_sets(folder, config, text, given)
             if retry is not None:
                 _retry_enhancements(folder, config, text, given, retry)
+
+
+def _passes(jobs: Sequence[CaptionJob], config: Config, given: Given) -> list[tuple[CaptionJob, ...]]:
+    """Sets that are made together. An actor of Ray has one engine."""
+    return engine_groups(jobs) if given.runner == "ray" else passes(jobs, models_at_once=models_at_once(config))
 
 
 def _make(plan: Plan, given: Given) -> None:

@@ -25,7 +25,7 @@ from colcap.objects import Url
 from colcap.runners import choices, preflight
 from colcap.runners.engine import EngineHandle, engine_cores, start_engine
 from colcap.runners.feeding import caption_feeding
-from colcap.runners.jobs import CaptionJob
+from colcap.runners.jobs import CaptionJob, engine_groups
 from colcap.runners.local import LocalRunner, Steps
 from colcap.runners.plan import Plan
 from colcap.runners.progress import Progress, shown
@@ -66,19 +66,22 @@ def make(plan: Plan, given: Given) -> None:
     log.info("plan", extra={"fields": {"parts": plan.num_parts, "to_do": len(plan.todo), "clips": plan.num_clips}})
     preflight.check_disk(plan)
     config = plan.config
-    cores = engine_cores(config, plan.jobs[0].config.captioning if plan.captioning else None)
+    lacking = {name for todo in plan.todo for name in todo.captions}
+    groups = engine_groups(job for job in plan.jobs if job.caption_set in lacking)
+    local = [group[0].config.captioning for group in groups if group[0].is_local]
+    cores = engine_cores(config, local[0] if local else None, models=len(local))
     num_workers = config.runtime.media_workers or len(cores.media)
     progress = progress_of(plan)
-    with _engine(plan, given, cores) as handle, confined(cores.media), _pool(config, cores, num_workers) as pool:
-        progress.idle_share = handle.idle_share
+    with _engines(groups, given, cores) as handles, confined(cores.media), _pool(config, cores, num_workers) as pool:
+        progress.idle_share = partial(idle_share, handles)
         num_threads = max(1, min(int(config.preview.num_cpus_per_worker), len(cores.media) // num_workers))
         steps = Steps(
             media=media_steps(plan, given.root, num_threads=num_threads),
             with_room=partial(choices.with_room, room=shared_room(plan.jobs)),
-            captions=partial(caption_steps, plan, handle),
-            cancel=handle.close,
+            captions=partial(caption_steps, groups, handles),
+            cancel=partial(close, handles),
         )
-        fed = caption_feeding(plan.jobs[0].config if plan.jobs else config)
+        fed = caption_feeding([group[0].config for group in groups])
         runner = LocalRunner(plan, steps, pool, progress, num_workers=num_workers, feeding=fed)
         with shown(progress, given.console):
             runner.run()
@@ -86,13 +89,30 @@ def make(plan: Plan, given: Given) -> None:
 
 
 @contextmanager
-def _engine(plan: Plan, given: Given, cores: CorePlan) -> Iterator[EngineHandle]:
-    start = partial(start_engine, plan.jobs[0].config, plan.jobs[0].model, cores) if plan.captioning else None
-    handle = EngineHandle(given.engine or start if plan.captioning else None)
+def _engines(groups: Sequence[Sequence[CaptionJob]], given: Given, cores: CorePlan) -> Iterator[list[EngineHandle]]:
+    """An engine for each group of sets, none of them started yet; those on this machine share its devices."""
+    local = [group for group in groups if group[0].is_local]
+    handles = []
+    for group in groups:
+        share = (local.index(group), len(local)) if group in local else (0, 1)
+        start = partial(start_engine, group[0].config, group[0].model, cores, share)
+        handles.append(EngineHandle(given.engine or start))
     try:
-        yield handle
+        yield handles
     finally:
+        close(handles)
+
+
+def close(handles: Sequence[EngineHandle]) -> None:
+    """Stop the engines that were started for a run."""
+    for handle in handles:
         handle.close()
+
+
+def idle_share(handles: Sequence[EngineHandle]) -> float | None:
+    """The engines' idle share, on average; None before one is ready."""
+    shares = [share for handle in handles if (share := handle.idle_share()) is not None]
+    return sum(shares) / len(shares) if shares else None
 
 
 def _pool(config: Config, cores: CorePlan, num_workers: int) -> MediaPool | ThreadPool:
@@ -144,10 +164,13 @@ def _room(job: CaptionJob) -> float:
     return float("inf") if left is None else left
 
 
-def caption_steps(plan: Plan, handle: EngineHandle) -> dict[str, Step]:
-    """The caption step of each set, on one engine, which is started here."""
-    engine = handle.get()
-    return {job.caption_set: choices.caption_step(job.config, job.model, engine) for job in plan.jobs}
+def caption_steps(groups: Sequence[Sequence[CaptionJob]], handles: Sequence[EngineHandle]) -> dict[str, Step]:
+    """The caption step of each set, on the engine of its group, which is started here."""
+    return {
+        job.caption_set: choices.caption_step(job.config, job.model, handle.get())
+        for group, handle in zip(groups, handles, strict=True)
+        for job in group
+    }
 
 
 def progress_of(plan: Plan) -> Progress:

@@ -166,10 +166,10 @@ def make_part(job: Job, todo: PartTodo, handle: EngineHandle, cores: tuple[int, 
     steps = Steps(
         media=media_steps(plan, job.root, num_threads=1),
         with_room=partial(choices.with_room, room=shared_room(plan.jobs)),
-        captions=partial(caption_steps, plan, handle),
+        captions=partial(caption_steps, [plan.jobs], [handle]),
         cancel=handle.close,
     )
-    fed = caption_feeding(plan.jobs[0].config if plan.jobs else plan.config)
+    fed = caption_feeding([plan.jobs[0].config] if plan.jobs else [])
     try:
         LocalRunner(plan, steps, pool, progress, num_workers=job.num_workers, feeding=fed).run()
     except BaseException:  # the runner has killed the pool

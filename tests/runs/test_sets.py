@@ -13,6 +13,8 @@ import colcap
 from colcap.config import parse
 from colcap.engines.base import Engine
 from colcap.qa.check import check
+from colcap.runners import engine
+from colcap.runners.engine import models_at_once
 from colcap.runners.jobs import caption_jobs, passes
 
 TINY: dict[str, Any] = {"model_variant": "tiny"}
@@ -98,18 +100,64 @@ def test_a_source_that_changed_is_not_captioned_for_the_old_one(
     assert check(run.path) == []
 
 
+def test_models_on_servers_share_a_decode(
+    manifest: Path, vllm_server: str, tmp_path: Path, truth: pl.DataFrame
+) -> None:
+    served = {
+        "engine": "openai",
+        **TINY,
+        "server": {"api_base": vllm_server, "frame_format": "png", "video_as": "frames"},
+    }
+    other = {"name": "b", "server": {**served["server"], "max_concurrent_requests": 2}}
+
+    run = colcap.run(manifest, tmp_path / "out", captioning=served, captions=[{"name": "a"}, other])
+
+    said = run.sql("select caption_set, window_id, caption from captions order by all").join(truth, on="window_id")
+    assert said["caption_set"].to_list() == ["a"] * 4 + ["b"] * 4
+    assert said["caption"].to_list() == said["truth"].to_list()
+    stages = run.sql("select stage from timings where part = 0")["stage"].to_list()
+    assert {stage: stages.count(stage) for stage in ("media", "caption a", "caption b")} == {
+        "media": 1,  # a pass of its own would do it again
+        "caption a": 1,
+        "caption b": 1,
+    }
+    assert check(run.path, verify=True) == []
+
+
+SERVED = {"engine": "openai", "server": {"api_base": "http://localhost:1/v1"}}
+SEEN_WHOLE = {"model_does_preprocess": True}
+
+
 @pytest.mark.parametrize(
-    ("own", "num_passes"),
+    ("others", "alone", "beside"),
     [
-        ({"prompt_text": "Say it."}, 1),
-        ({"max_output_tokens": 9, "generate_stage2_caption": True}, 1),
-        ({"disable_mmcache": True}, 2),
-        ({"model_does_preprocess": True}, 2),
+        ([{"prompt_text": "Say it."}], ["ab"], ["ab"]),
+        ([{"max_output_tokens": 9, "generate_stage2_caption": True}], ["ab"], ["ab"]),
+        ([{"disable_mmcache": True}], ["a", "b"], ["ab"]),
+        ([{"disable_mmcache": True}, {"prompt_variant": "av"}, {"verbose": True}], ["acd", "b"], ["acdb"]),
+        ([{"disable_mmcache": True}, {"preprocess_dtype": "float16"}], ["a", "b", "c"], ["ab", "c"]),
+        ([SEEN_WHOLE], ["a", "b"], ["a", "b"]),
+        ([SERVED, {**SERVED, "fp8": True}], ["a", "bc"], ["a", "bc"]),
     ],
 )
-def test_sets_share_a_pass_unless_their_engines_differ(own: dict[str, Any], num_passes: int) -> None:
-    config = parse({"captioning": TINY, "captions": [{"name": "a"}, {"name": "b", **own}]})
+def test_sets_share_a_pass_where_frames_are_the_same_and_engines_fit(
+    others: list[dict[str, Any]], alone: list[str], beside: list[str]
+) -> None:
+    captions = [{"name": name, **own} for name, own in zip("abcd", [{}, *others], strict=False)]
+    jobs = caption_jobs(parse({"captioning": TINY, "captions": captions}))
 
-    result = passes(caption_jobs(config))
+    result = [["".join(job.caption_set for job in each) for each in passes(jobs, models_at_once=n)] for n in (1, 2)]
 
-    assert len(result) == num_passes
+    assert result == [alone, beside]
+
+
+def test_models_beside_each_other_share_the_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    four = parse({"runtime": {"tensor_parallel_size": 2}})
+    monkeypatch.setattr(engine, "visible_gpus", lambda: tuple("01234567"))
+
+    assert models_at_once(four) == 4
+    assert models_at_once(parse({"runtime": {"engines": 3}})) == 2
+    assert [engine._share_of((k, 3), "01234567") for k in range(3)] == ["01", "234", "567"]
+    monkeypatch.setattr(engine, "visible_gpus", lambda: ())
+    assert models_at_once(parse({"runtime": {"engine_cores": 2}})) == 2
+    assert models_at_once(parse({"runtime": {"engine_cores": 2, "engines": 2}})) == 1
