@@ -30,7 +30,7 @@ class Kind:
     write: Write
     """Writes one part."""
     version: int = 1
-    """Raised when the same rows would give other bytes: then nothing of an older export is kept."""
+    """Raised when the same rows would give other bytes or counts: then nothing of an older export is kept."""
     media: tuple[Media, ...] = ("none",)
     """What bytes of windows it can carry, the default first."""
     several_sets: bool = False
@@ -43,7 +43,7 @@ FORMATS: Final[Mapping[Format, Kind]] = {
     "curator": Kind(curator.write, clips=True),
     "webdataset": Kind(webdataset.write, media=("mp4", "webp", "both")),
     "jsonl": Kind(jsonl.write, several_sets=True),
-    "parquet": Kind(parquet.write, media=("none", "mp4", "webp", "both"), several_sets=True),
+    "parquet": Kind(parquet.write, version=2, media=("none", "mp4", "webp", "both"), several_sets=True),
 }
 
 

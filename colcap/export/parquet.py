@@ -33,6 +33,7 @@ def _write(file: IO[bytes], part: PartRows, options: Options) -> Counter[str]:
     ) as out:
         for group in _groups(part, columns) if columns else part.rows.iter_slices(FACT_ROW_GROUP):
             out.write_table(group.to_arrow(compat_level=pl.CompatLevel.oldest()), row_group_size=FACT_ROW_GROUP)
+            counts["table_rows"] += group.height
             counts.update({column: group.height - group[column].null_count() for column in columns})
     return counts
 

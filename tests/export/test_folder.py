@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 import qa_runs
-from click.testing import CliRunner
 from disks import fill, small_disk
 
-from colcap.cli import cli
 from colcap.errors import ColcapError, ConfigError, RunError
 from colcap.export import export
 from colcap.export.folder import NOTES, opened
 from colcap.export.names import Names, alike
-from colcap.store import part_name
 
 FORMS = ["curator", "webdataset", "jsonl", "parquet"]
 
@@ -131,38 +123,6 @@ def test_notes_that_point_outside_are_not_followed(run: Path, tmp_path: Path) ->
     assert victim.exists()
 
 
-def test_a_killed_export_goes_on(tmp_path: Path) -> None:
-    run = many_parts(tmp_path / "run", 12)
-    expected = export(run, tmp_path / "whole", form="curator")
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "colcap.cli", "export", str(run), str(out), "--format", "curator"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(list(out.glob(f"{NOTES}/part-*.json"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-
-    done = export(run, out, form="curator")
-
-    assert 3 <= done.kept < 12
-    assert done.counts == expected.counts
-    assert content(out) == content(tmp_path / "whole")
-
-
-def many_parts(run: Path, count: int) -> Path:
-    tables: qa_runs.Tables = {}
-    for part in range(count):
-        clip = {"clip_id": f"c{part}", "uri": f"/c{part}.mp4", "part": part, "num_windows": 1, "status": "ok"}
-        window = {"window_id": f"c{part}:00000", "clip_id": f"c{part}", "window_index": 0, "status": "ok"}
-        tables[f"clips/{part_name(part)}"] = qa_runs.rows("clips", [clip])
-        facts = {"start_frame": 0, "end_frame": 9, "num_frames": 10}
-        tables[f"windows/{part_name(part)}"] = qa_runs.rows("windows", [window | facts])
-    qa_runs.write(run, tables, with_manifest=False)
-    pl.DataFrame({"clip_id": [f"c{part}" for part in range(count)]}).write_parquet(run / "manifest.parquet")
-    return run
-
-
 HOSTILE = [
     "../x",
     "/etc/passwd",
@@ -222,14 +182,6 @@ def test_no_id_can_be_chosen_to_become_anothers_name() -> None:
 
     assert names(first) != first
     assert names("A") != names("a")
-
-
-def test_the_verb_prints_exact_counts(run: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(cli, ["export", str(run), str(tmp_path / "out"), "--format", "curator"])
-
-    assert result.exit_code == 0, result.output
-    assert "5 rows of 4 clips and 4 windows (2 error, 3 ok): 4 metas, 4 windows, 3 previews in" in result.output
-    assert "(2 parts, 0 of them kept)" in result.output
 
 
 @pytest.mark.parametrize("form", FORMS)

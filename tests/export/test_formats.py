@@ -133,11 +133,7 @@ def test_the_curator_tree_has_the_references_fields(run: Path, tmp_path: Path) -
     assert not (out / "clips").exists()
 
 
-def test_where_chooses_rows_and_may_only_read(run: Path, tmp_path: Path) -> None:
-    done = colcap.open(run).export(tmp_path / "out", format="jsonl", where="status = 'error' -- failed")
-
-    assert [row["clip_id"] for row in lines(tmp_path / "out")] == ["b", "gone"]
-    assert done.counts["rows"] == 2
+def test_a_condition_may_only_read(run: Path, tmp_path: Path) -> None:
     for wrong in ("nonsense = 1", "true) union all select * from read_csv('/etc/passwd') --", "1=1; drop view clips"):
         with pytest.raises(QueryError):
             export(run, tmp_path / "other", form="jsonl", where=wrong)
@@ -145,7 +141,8 @@ def test_where_chooses_rows_and_may_only_read(run: Path, tmp_path: Path) -> None
 
 
 def test_a_condition_sees_the_whole_run(run: Path, tmp_path: Path) -> None:
-    export(run, tmp_path / "out", form="jsonl", where="num_frames = (select max(num_frames) from windows)")
+    longest = "num_frames = (select max(num_frames) from windows) -- of all parts"
+    colcap.open(run).export(tmp_path / "out", format="jsonl", where=longest)
 
     assert [row["window_id"] for row in lines(tmp_path / "out")] == ["a:00000"]
 
