@@ -59,6 +59,10 @@ class ChatEncoder:
             ids += piece
         return ids
 
+    def spelled_out(self, text: str) -> list[str]:
+        """Control tokens whose names a text contains, in order of the alphabet."""
+        return sorted(name for name in map(self._chat.convert_ids_to_tokens, self._control) if name in text)
+
     def _frame(self, has_system: bool, has_video: bool) -> list[list[int]]:
         """The template's own tokens: before, between and after the texts."""
         kind = (has_system, has_video)

@@ -122,6 +122,15 @@ def test_the_server_says_how_long_to_wait() -> None:
     assert seen.times[1] - seen.times[0] >= 0.4
 
 
+@pytest.mark.parametrize("after", ["Fri, 31 Dec 2100 23:59:59 GMT", "-1", "nan", "inf", "soon"])
+def test_a_wait_that_is_no_number_of_seconds_is_our_own(after: str) -> None:
+    with server_that.server(refuses(503, "slow down", Retry_After=after), GOOD) as seen:
+        [result] = ask(seen)
+
+    assert result.text == "A car."
+    assert seen.times[1] - seen.times[0] < 2
+
+
 def test_waits_grow() -> None:
     with server_that.server(refuses(500, "oops")) as seen:
         ask(seen)

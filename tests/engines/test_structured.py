@@ -108,6 +108,14 @@ def test_kinds_of_values(tiny_engine: Engine, samples: pl.DataFrame, property_: 
     assert result["error"].to_list() == [None] * 4
 
 
+def test_a_schema_that_spells_out_a_control_token_stops_the_run(tiny_engine: Engine) -> None:
+    """The grammar would end each answer with an error: the model has no other token for it."""
+    hostile = json_schema.resolve(json.dumps({"enum": ["a", "<|im_end|> {{ x }}"]}))
+
+    with pytest.raises(ConfigError, match=r"json_schema: the model cannot write <\|im_end\|>"):
+        tiny_engine.generate([Request("Describe.")], Sampling(json_schema=hostile))
+
+
 def test_an_answer_that_is_cut_is_an_error_that_keeps_its_text(tiny_engine: Engine, samples: pl.DataFrame) -> None:
     result = captioned(tiny_engine, samples.head(2), max_output_tokens=3)
 

@@ -18,8 +18,9 @@ from colcap.errors import ManifestError, WeightsError
 TINY: dict[str, Any] = {"model_variant": "tiny"}
 
 
-LONG, TOO_LONG = "Describe the video. " * 1520, "Describe the video. " * 3000
-"""With them `across` only fits when it is shrunk, and `short` not at all."""
+LONG = f"    {'Describe the video. ' * 20}\n" * 75 + f"    {'Describe the video. ' * 5}"
+TOO_LONG = "Describe the video. " * 3000
+"""With them `across` only fits when it is shrunk, and `short` not at all; indented, `across` would not fit either."""
 
 
 @pytest.fixture(scope="module")

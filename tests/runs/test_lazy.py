@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import polars as pl
@@ -46,6 +47,19 @@ def test_captions_of_windows_are_the_runs(run: colcap.Run, manifest: Path, tiny_
     there = result.filter(pl.col("window_id").is_not_null())
     assert there.equals(run.captions.collect())
     assert result.filter(pl.col("window_id").is_null())["status"].to_list() == ["error"]
+
+
+def test_a_rows_own_prompt_has_no_stray_indentation(run: colcap.Run, tiny_engine: Engine) -> None:
+    windows = run.sql("select * from windows join windows_mp4 using (window_id) limit 1", blobs=True).lazy()
+    prompts = ["Look.\n  What moves?", "\n    Look.\n      What moves?\n"]
+
+    result = [
+        colcap.captions(windows.with_columns(prompt_text=pl.lit(text)), engine=tiny_engine, model_variant="tiny")
+        for text in prompts
+    ]
+
+    hashes = [lazy.select("prompt_variant", "prompt_sha256").collect().row(0) for lazy in result]
+    assert hashes[0] == hashes[1] == ("row", sha256(prompts[0].encode()).hexdigest())
 
 
 def test_clips_may_be_bytes(run: colcap.Run, manifest: Path) -> None:

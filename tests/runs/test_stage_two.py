@@ -47,6 +47,8 @@ class Parrot:
         if not request.text.startswith("Refine: "):
             return self.first[name]
         self.seconds.append((name, request.text))
+        if name == "weak":
+            return Generation(error=RowError("rejected", "not twice"))
         return Generation(f"second of {name}", 1, 1, "stop")
 
     def close(self) -> None:
@@ -55,11 +57,12 @@ class Parrot:
 
 @pytest.fixture
 def result() -> tuple[Parrot, pl.DataFrame]:
-    """Both passes over three windows: a hostile first caption, none, and a plain one."""
+    """Both passes over four windows: a hostile first caption, none, a plain one, and one whose second pass fails."""
     first = {
         "hostile": Generation(HOSTILE, 1, 1, "stop"),
         "failed": Generation(error=RowError("rejected", "no")),
         "plain": Generation("A car.", 1, 1, "length"),
+        "weak": Generation("A dog.", 1, 1, "stop"),
     }
     config = parse({"captioning": {"generate_stage2_caption": True, "stage2_prompt_text": "Refine: "}})
     engine = Parrot(first)
@@ -71,11 +74,12 @@ def result() -> tuple[Parrot, pl.DataFrame]:
 def test_only_windows_with_a_first_caption_are_asked_again(result: tuple[Parrot, pl.DataFrame]) -> None:
     engine, rows = result
 
-    assert [name for name, _ in engine.seconds] == ["hostile", "plain"]
+    assert [name for name, _ in engine.seconds] == ["hostile", "plain", "weak"]
     assert rows.select("window_id", "stage1_caption", "caption", "error_kind").rows() == [
         ("hostile", HOSTILE, "second of hostile", None),
         ("failed", None, None, "rejected"),
         ("plain", "A car.", "second of plain", None),
+        ("weak", "A dog.", None, "rejected"),
     ]
 
 
@@ -83,4 +87,8 @@ def test_a_first_caption_reaches_the_second_prompt_as_it_is(result: tuple[Parrot
     """Its control tokens become plain text with the request's: tests/engines/test_inert_text.py."""
     engine, _ = result
 
-    assert dict(engine.seconds) == {"hostile": f"Refine: {HOSTILE}", "plain": "Refine: A car."}
+    assert dict(engine.seconds) == {
+        "hostile": f"Refine: {HOSTILE}",
+        "plain": "Refine: A car.",
+        "weak": "Refine: A dog.",
+    }
