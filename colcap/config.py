@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
@@ -217,8 +217,14 @@ class Config(Section):
         ]
 
 
-def parse(values: Mapping[str, Any], *, source: str = "config") -> Config:
+def parse(values: Mapping[str, Any], *, source: str = "config", named: Callable[[str], str] = str) -> Config:
     """Validate nested parameters into a `Config`.
+
+    Parameters
+    ----------
+    values : nested like the TOML.
+    source : where they come from, for errors.
+    named : what errors call a parameter, given its dotted path.
 
     Raises
     ------
@@ -233,11 +239,11 @@ def parse(values: Mapping[str, Any], *, source: str = "config") -> Config:
     try:
         return Config.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(source, detail) for detail in error.errors())) from None
+        raise ConfigError("\n".join(_explain(source, detail, named) for detail in error.errors())) from None
 
 
-def _explain(source: str, detail: Any) -> str:
-    name = ".".join(str(part) for part in detail["loc"])
+def _explain(source: str, detail: Any, named: Callable[[str], str]) -> str:
+    name = named(".".join(str(part) for part in detail["loc"]))
     if detail["type"] == "extra_forbidden":
         return f"{source}: {printable(name)}: unknown parameter; {_meant(detail['loc'])}"
     if detail["type"] == SECRET:

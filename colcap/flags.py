@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 import click
 from pydantic import BaseModel
 
-from colcap.config import Config
+from colcap.config import Config, parse
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -163,9 +163,21 @@ def section_flags(section: str, *, without: Collection[str] = ()) -> Callable[[F
 def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """Take the typed flags out of a command's values, as nested parameters.
 
+    Raises
+    ------
+    ConfigError : a value is out of range; it names the flag, which is not known any more once a TOML is below.
+
+    Examples
+    --------
     >>> parameters({"preview_quality": 80, "preview_lossless": None})
     {'preview': {'quality': 80}}
     """
+    nested = _nested(values)
+    parse(nested, source="command line", named=named)
+    return nested
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for flag in FLAGS:
         value = values.get(flag.variable)

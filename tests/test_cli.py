@@ -78,6 +78,8 @@ def test_fail_on_error_exits_with_1(manifest: Path, run: Path) -> None:
     assert colcap_cli("run", manifest, run, *flags, "--fail-on-error").returncode == 1
 
 
+WINDOW_SIZE = "command line: captioning.window_size (--captioning-window-size): got 2"
+MAX_TOKENS = "enhancement.max_output_tokens (--enhance-captions-max-output-tokens): got 0"
 FP8 = "captioning.fp8 (--captioning-use-fp8-weights): needs a GPU"
 
 
@@ -85,7 +87,10 @@ FP8 = "captioning.fp8 (--captioning-use-fp8-weights): needs a GPU"
     ("words", "told"),
     [
         (["run", "none.parquet", "out", "--captioning-algorithm", "tiny"], "no such file"),
-        (["run", "m.parquet", "out", "--captioning-window-size", "2"], "captioning.window_size: got 2"),
+        (
+            ["run", "m.parquet", "out", "--captioning-window-size", "2"],
+            WINDOW_SIZE,
+        ),
         (["run", "m.parquet", "out", "--captioning-algorithm", "qwen"], "Qwen/Qwen2.5-VL-7B-Instruct"),
         (["run", "m.parquet", "out", "--config", "none.toml"], "none.toml"),
         (["run", "m.parquet", "out", "--captioning-algorithm", "tiny", "--captioning-use-fp8-weights"], FP8),
@@ -193,8 +198,8 @@ def test_a_manifest_has_the_name_of_what_it_is(clips_folder: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["preview", "--preview-quality", "500"], "preview.quality: got 500"),
-        (["enhance", "--enhance-captions-max-output-tokens", "0"], "enhancement.max_output_tokens: got 0"),
+        (["preview", "--preview-quality", "500"], "preview.quality (--preview-quality): got 500"),
+        (["enhance", "--enhance-captions-max-output-tokens", "0"], MAX_TOKENS),
         (["caption", "--set", "../x"], "letters, digits"),
     ],
 )

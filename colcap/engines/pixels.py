@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from colcap.config import PreprocessDtype
 from colcap.errors import ConfigError, EngineError
+from colcap.flags import named
 
 if TYPE_CHECKING:
     import torch
@@ -102,15 +103,15 @@ def check(renderer: Any, wanted: Pixels, sight: Sight) -> None:
     on_device = bool(renderer.model_config.multimodal_config.mm_device_do_normalize)
     if sight.preprocess_dtype == "uint8" and not on_device:
         raise ConfigError(
-            "captioning.preprocess_dtype: uint8: this engine cannot normalise on its device; take float32"
+            f"{named('captioning.preprocess_dtype')}: uint8: this engine cannot normalise on its device; take float32"
         )
     side = 4 * sight.factor
     seen = _rendered(renderer, wanted.prepared(np.full((2, side, side, 3), PROBE, np.uint8)))
     expected = [float(PROBE)] * 3 if on_device else wanted.normalised(PROBE)
     if any(abs(a - b) > TOLERANCE for a, b in zip(seen, expected, strict=True)):
         raise ConfigError(
-            f"captioning.preprocess_dtype: {sight.preprocess_dtype}: {PROBE} grey should reach the engine as "
-            f"{[round(value, 2) for value in expected]} and would arrive as {[round(value, 2) for value in seen]}: "
+            f"{named('captioning.preprocess_dtype')}: {sight.preprocess_dtype}: {PROBE} grey should reach the engine "
+            f"as {[round(value, 2) for value in expected]} and would arrive as {[round(value, 2) for value in seen]}: "
             "an option in runtime.engine_kwargs changes what is done with pixels, or this vLLM does it differently"
         )
 

@@ -9,6 +9,7 @@ from threading import Lock
 
 from colcap.engines.base import Engine, EngineStats, Generation, Request, Sampling
 from colcap.errors import ConfigError
+from colcap.flags import named
 
 
 @dataclass(slots=True)
@@ -122,7 +123,7 @@ def share_out(
     count = max(1, len(gpus) // tensor_parallel_size) if engines is None else engines
     if count * tensor_parallel_size > len(gpus):
         raise ConfigError(
-            f"runtime.engines: {count} engines of runtime.tensor_parallel_size {tensor_parallel_size} "
+            f"{named('runtime.engines')}: {count} engines of runtime.tensor_parallel_size {tensor_parallel_size} "
             f"need {count * tensor_parallel_size} GPUs, and {len(gpus)} can be seen"
         )
     starts = range(0, count * tensor_parallel_size, tensor_parallel_size)
@@ -131,7 +132,8 @@ def share_out(
 
 def _share_cores(count: int, tensor_parallel_size: int, cores: Sequence[int]) -> list[Devices]:
     if tensor_parallel_size > 1:
-        raise ConfigError(f"runtime.tensor_parallel_size: got {tensor_parallel_size}; an engine on the CPU takes 1")
+        name = named("runtime.tensor_parallel_size")
+        raise ConfigError(f"{name}: got {tensor_parallel_size}; an engine on the CPU takes 1")
     if count > len(cores):
-        raise ConfigError(f"runtime.engines: got {count}; there are {len(cores)} cores for engines")
+        raise ConfigError(f"{named('runtime.engines')}: got {count}; there are {len(cores)} cores for engines")
     return [Devices(cores=tuple(cores[place::count])) for place in range(count)]

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from colcap.config import Config
 from colcap.errors import ColcapError, ConfigError
+from colcap.flags import named
 from colcap.footers import REMEMBER_EVERY, remember
 from colcap.runners import preflight
 from colcap.runners.enhancing import EnhanceTodo, count_captions
@@ -129,7 +130,8 @@ def _actors(config: Config, engine: str, cluster: Cluster, *, parts: int, left_f
     """How many actors, no more than parts; each gets as many GPUs as hold a model, and an equal share of the CPUs."""
     gpus = config.runtime.tensor_parallel_size if engine == "vllm" and cluster.gpus else 0
     if gpus > cluster.gpus:
-        raise ConfigError(f"runtime.tensor_parallel_size: got {gpus}; a machine of the cluster has {cluster.gpus} GPUs")
+        name = named("runtime.tensor_parallel_size")
+        raise ConfigError(f"{name}: got {gpus}; a machine of the cluster has {cluster.gpus} GPUs")
     there = cluster.num_gpu_nodes * (cluster.gpus // gpus) if gpus else cluster.num_nodes
     count = min(config.runtime.engines or there, parts)
     on_one = -(-count // (cluster.num_gpu_nodes if gpus else cluster.num_nodes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -127,10 +128,16 @@ def test_gpus_are_shared_out(
     [
         (3, 1, (), "01", "3 engines of runtime.tensor_parallel_size 1 need 3 GPUs, and 2 can be seen"),
         (None, 4, (), "01", "1 engines of runtime.tensor_parallel_size 4 need 4 GPUs, and 2 can be seen"),
-        (3, 1, (0, 1), "", "runtime.engines: got 3; there are 2 cores for engines"),
-        (1, 2, (0, 1), "", "runtime.tensor_parallel_size: got 2; an engine on the CPU takes 1"),
+        (3, 1, (0, 1), "", "runtime.engines (--engines): got 3; there are 2 cores for engines"),
+        (
+            1,
+            2,
+            (0, 1),
+            "",
+            "(--tensor-parallel-size): got 2; an engine on the CPU takes 1",
+        ),
     ],
 )
 def test_more_than_there_is(engines: int | None, size: int, cores: tuple[int, ...], gpus: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
         share_out(engines, size, cores=cores, gpus=tuple(gpus))
