@@ -87,10 +87,7 @@ FP8 = "captioning.fp8 (--captioning-use-fp8-weights): needs a GPU"
     ("words", "told"),
     [
         (["run", "none.parquet", "out", "--captioning-algorithm", "tiny"], "no such file"),
-        (
-            ["run", "m.parquet", "out", "--captioning-window-size", "2"],
-            WINDOW_SIZE,
-        ),
+        (["run", "m.parquet", "out", "--captioning-window-size", "2"], WINDOW_SIZE),
         (["run", "m.parquet", "out", "--captioning-algorithm", "qwen"], "Qwen/Qwen2.5-VL-7B-Instruct"),
         (["run", "m.parquet", "out", "--config", "none.toml"], "none.toml"),
         (["run", "m.parquet", "out", "--captioning-algorithm", "tiny", "--captioning-use-fp8-weights"], FP8),

@@ -6,6 +6,7 @@ import re
 import runpy
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -15,8 +16,11 @@ from blocks import blocks as blocks_of
 
 import colcap
 from colcap.cli import cli
+from colcap.config import Captioning
 from colcap.errors import ERROR_KINDS
+from colcap.export import FORMATS
 from colcap.flags import FLAGS, Flag
+from colcap.models.registry import TINY, VARIANTS
 from colcap.qa.named import named_queries
 from colcap.qa.queries import ask
 from colcap.run_folder import Run
@@ -35,6 +39,15 @@ def test_generated_parts_are_fresh(path: object) -> None:
     text = path.read_text(encoding="utf-8")  # type: ignore[attr-defined]
 
     assert runpy.run_path(str(DOCS / "generate.py"))["filled"](text) == text
+
+
+def test_everything_that_is_generated_has_its_place_and_says_something() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
+    generators = runpy.run_path(str(DOCS / "generate.py"))["_GENERATORS"]
+
+    assert sorted(re.findall(r"^<!-- generated: (\w+) -->$", text, re.MULTILINE)) == sorted(generators)
+    assert text.count("<!-- end -->") == len(generators)
+    assert [row for row in generators["parameters"]().splitlines() if row.startswith("|") and "|  |" in row[:-3]] == []
 
 
 def test_every_command_has_an_example_and_every_option_a_line() -> None:
@@ -104,6 +117,26 @@ def test_every_error_kind_says_what_to_do() -> None:
     headings = re.findall(r"^### `(\w+)`$", page("troubleshooting.md"), re.MULTILINE)
 
     assert headings == list(ERROR_KINDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("export.md", list(FORMATS)),
+        ("models.md", [*VARIANTS["vision"], *VARIANTS["text"], TINY]),
+        ("notebooks.md", [path.name for path in sorted((CHECKOUT / "notebooks").glob("*.ipynb"))]),
+    ],
+)
+def test_every_format_model_and_notebook_has_a_row(name: str, rows: list[str]) -> None:
+    said = "\n".join(re.findall(r"^\| (`[^|]+) \| \S", page(name), re.MULTILINE))
+
+    assert [row for row in rows if f"`{row}`" not in said] == []
+
+
+def test_every_engine_has_a_heading() -> None:
+    engines = get_args(Captioning.model_fields["engine"].annotation)
+
+    assert [name for name in engines if f"\n## {name}\n" not in page("engines.md")] == []
 
 
 def test_every_public_name_is_in_the_python_page() -> None:

@@ -129,13 +129,7 @@ def test_gpus_are_shared_out(
         (3, 1, (), "01", "3 engines of runtime.tensor_parallel_size 1 need 3 GPUs, and 2 can be seen"),
         (None, 4, (), "01", "1 engines of runtime.tensor_parallel_size 4 need 4 GPUs, and 2 can be seen"),
         (3, 1, (0, 1), "", "runtime.engines (--engines): got 3; there are 2 cores for engines"),
-        (
-            1,
-            2,
-            (0, 1),
-            "",
-            "(--tensor-parallel-size): got 2; an engine on the CPU takes 1",
-        ),
+        (1, 2, (0, 1), "", "(--tensor-parallel-size): got 2; an engine on the CPU takes 1"),
     ],
 )
 def test_more_than_there_is(engines: int | None, size: int, cores: tuple[int, ...], gpus: str, words: str) -> None:
