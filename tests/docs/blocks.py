@@ -1,7 +1,7 @@
 """The code blocks and commands of Markdown pages.
 
-A fence tagged sh, python, sql or toml is run. `<!-- needs: X -->` on the line before it says that it cannot, for want
-of X (see NEEDS): its commands are only parsed. So are commands in fences without a tag and in `inline code`.
+A fence tagged sh, console, python, sql or toml is run. `<!-- needs: X -->` on the line before it says that it cannot,
+for want of X (see NEEDS): its commands are only parsed, as are those in `inline code`. A fence without a tag has none.
 """
 
 from __future__ import annotations

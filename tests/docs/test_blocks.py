@@ -92,12 +92,20 @@ def test_configurations_are_valid(block: Block) -> None:
     assert config.parse(tomllib.loads(block.text))
 
 
-@pytest.mark.parametrize("block", [b for b in ALL if b.needs or b.language == ""], ids=str)
+@pytest.mark.parametrize("block", [b for b in ALL if b.needs], ids=str)
 def test_commands_that_are_not_run_have_flags_that_exist(block: Block) -> None:
-    assert block.needs in (None, *NEEDS)
-    if block.language in ("sh", "console", ""):
+    assert block.needs in NEEDS
+    if block.language in ("sh", "console"):
         for command in block.commands:
             parse(command)
+
+
+def test_what_is_neither_run_nor_marked_has_no_commands() -> None:
+    rest = [block for block in ALL if block.language not in ("sh", "console", "python", "sql", "toml")]
+
+    assert {block.language for block in rest} == {""}
+    command = re.compile(r"^(\$ )?(colcap|make|pip|python) ", re.MULTILINE)
+    assert [str(block) for block in rest if command.search(block.text)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
