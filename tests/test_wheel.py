@@ -34,6 +34,16 @@ def captions(manifest: str, folder: str) -> pl.DataFrame:
 """
 
 
+MYPY = """
+[mypy]
+strict = true
+
+[mypy-torch.*,torchvision.*,vllm.*,transformers.*,huggingface_hub.*,ray.*,openai.*,IPython.*,obstore.*]
+follow_imports = skip
+"""
+"""Extras that a program need not have: 4,000 modules that colcap's public types do not show."""
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist and the wheel; `build` makes the wheel from the sdist, as installers would."""
@@ -102,6 +112,7 @@ def test_the_installed_demo_captions_its_clips(installed: Path, tmp_path: Path) 
 
 def test_strict_mypy_accepts_a_program_that_uses_the_public_api(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "consumer.py").write_text(CONSUMER)
-    mypy = [sys.executable, "-m", "mypy", "--strict", "--python-executable", installed / "python", "--no-incremental"]
+    (tmp_path / "mypy.ini").write_text(MYPY)
+    mypy = [sys.executable, "-m", "mypy", "--python-executable", installed / "python", "--no-incremental"]
 
     assert "Success" in _run(*mypy, "consumer.py", cwd=tmp_path)
