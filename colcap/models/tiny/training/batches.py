@@ -24,7 +24,7 @@ from colcap.models.tiny.training.network import MERGE, PATCH
 
 IGNORED: Final = -100
 """The label of what is not an answer."""
-CLIPS: Final = ((10, 20), (20, 12), (42, 8))
+CLIPS: Final = ((2, 40), (10, 20), (20, 12), (42, 8))
 """Sampled frames at the most, and clips in a batch of them: small batches, since steps teach more than examples."""
 CAPTIONS: Final = 20
 """In a batch without clips."""
@@ -47,8 +47,8 @@ FEW_OURS_SHARE: Final = 0.15
 FEW: Final = {(4, 8): 0.9, (2, 3): 0.1}
 MANY: Final = {(4, 8): 0.4, (9, 16): 0.27, (17, 24): 0.18, (25, 42): 0.1, (2, 3): 0.05}
 """Sampled frames, inclusive, and how often; a model that knows the short ones learns the long ones quickly."""
-PRACTISED: Final = {(4, 8): 0.3, (9, 16): 0.27, (17, 24): 0.2, (25, 42): 0.15, (2, 2): 0.08}
-PRACTISED_TEXT_SHARE: Final = 0.1
+PRACTISED: Final = {(4, 8): 0.27, (9, 16): 0.24, (17, 24): 0.18, (25, 42): 0.13, (2, 2): 0.18}
+PRACTISED_TEXT_SHARE: Final = 0.07
 TWO: Final = {(3, 8): 0.45, (9, 16): 0.3, (17, 24): 0.15, (25, 42): 0.1}
 FEW_UNTIL: Final = 0.35
 """Share of the training that sees few frames only."""

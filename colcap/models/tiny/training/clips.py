@@ -26,13 +26,14 @@ SHAPES_OF_FRAMES: Final = {
     (4, 3): 5,
     (16, 9): 5,
     (1, 1): 4,
-    (3, 4): 4,
-    (9, 16): 4,
+    (3, 4): 5,
+    (9, 16): 5,
     (5, 4): 2,
     (4, 5): 2,
     (3, 2): 1,
     (2, 3): 1,
     (12, 5): 1,
+    (5, 12): 1,
 }
 """Width to height of the sources, and how often each is drawn; the model's sizes follow by `smart_resize`."""
 

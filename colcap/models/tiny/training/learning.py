@@ -224,4 +224,4 @@ def _answers(head: Any, tokens: Tensor, shown: Pictures) -> Tensor:
 def normalised(patches: Tensor) -> Tensor:
     """Pixels of patches as the processor gives them to the model."""
     values = patches.unflatten(-1, (3, -1)).float()
-    return ((values - MEAN[:, None]) / STD[:, None]).flatten(-2).bfloat16()
+    return values.sub_(MEAN[:, None]).div_(STD[:, None]).flatten(-2).bfloat16()
