@@ -16,6 +16,7 @@ from colcap.engines.base import EngineStats, Generation, Request, Sampling
 sys.path.append(str(Path(__file__).parents[1] / "media"))
 
 import clips
+import making
 
 
 class Gathering:
@@ -45,7 +46,7 @@ def test_short_webm_and_fragmented_clips_have_rows_beside_one_that_is_broken(tmp
     data = {
         "broken": b"no video",
         "fragmented": clips.clip("h264 fragmented"),
-        "short": clips.make(clips.Made(num_frames=3)),
+        "short": making.make(making.Made(num_frames=3)),
         "webm": clips.clip("vp9 webm"),
     }
     pl.DataFrame({"clip_id": list(data), "mp4": list(data.values())}).write_parquet(tmp_path / "m.parquet")
@@ -75,7 +76,7 @@ def test_no_prompt_is_indented() -> None:
 
 
 def test_the_engine_holds_windows_of_several_clips_at_once(tmp_path: Path) -> None:
-    clip = clips.make(clips.Made(num_frames=8))  # one window each
+    clip = making.make(making.Made(num_frames=8))  # one window each
     pl.DataFrame({"clip_id": list("abcdefgh"), "mp4": [clip] * 8}).write_parquet(tmp_path / "m.parquet")
     engine = Gathering(wanted=4)
 

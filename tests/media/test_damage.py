@@ -10,6 +10,7 @@ from typing import Literal
 
 import av
 import clips
+import making
 import pytest
 
 from colcap.errors import RowError
@@ -75,7 +76,7 @@ def test_frames_lost_from_containers_that_do_not_count_them_are_told(name: str, 
 @pytest.mark.parametrize(("num_frames", "kind"), [(1, "too_short"), (3, "too_short")])
 def test_short_clips_are_skipped(num_frames: int, kind: str) -> None:
     with pytest.raises(RowError) as raised:
-        process_clip(clips.make(clips.Made(num_frames=num_frames)), WANTED)
+        process_clip(making.make(making.Made(num_frames=num_frames)), WANTED)
 
     assert (raised.value.kind, raised.value.status) == (kind, "skipped")
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import clips
+import making
 import pytest
 from bait import PLAYLISTS, Bait, laid_out
 
@@ -154,8 +155,8 @@ def test_too_many_streams_are_too_large() -> None:
 
 def test_a_frame_that_grows_over_the_limit_stops_the_clip() -> None:
     small, large = (
-        clips.make(clips.Made(container="mpegts")),
-        clips.make(clips.Made(container="mpegts", width=640, height=480)),
+        making.make(making.Made(container="mpegts")),
+        making.make(making.Made(container="mpegts", width=640, height=480)),
     )
     with pytest.raises(RowError, match="max_pixels") as raised:
         process_clip(small + large, WANTED, Limits(max_pixels=200 * 200))
@@ -169,7 +170,7 @@ def test_limits_must_be_positive() -> None:
 
 
 def test_a_decoder_that_is_not_listed_is_not_run() -> None:
-    data = clips.make(clips.Made("zmbv", "avi", pix_fmt="bgr0"))
+    data = making.make(making.Made("zmbv", "avi", pix_fmt="bgr0"))
     with pytest.raises(RowError, match="zmbv") as raised:
         process_clip(data, WANTED)
 

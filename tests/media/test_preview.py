@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import clips
+import making
 import numpy as np
 import pytest
 from PIL import Image
@@ -55,7 +56,7 @@ def test_loops_forever_and_lasts_as_long_as_the_window() -> None:
 
 
 def test_a_window_shorter_than_half_a_period_is_one_frame() -> None:
-    data = clips.make(clips.Made(num_frames=5))
+    data = making.make(making.Made(num_frames=5))
     (window,) = process_clip(data, Wanted(preview=PreviewSpec(target_height=56))).windows
 
     assert isinstance(window.preview, Preview)
@@ -105,7 +106,7 @@ def test_quality_and_effort_change_the_size(low: PreviewSpec, high: PreviewSpec)
 
 
 def test_a_preview_too_wide_for_webp_fails_alone() -> None:
-    data = clips.make(clips.Made(width=2000, height=16, num_frames=8))
+    data = making.make(making.Made(width=2000, height=16, num_frames=8))
     (window,) = process_clip(data, Wanted(preview=PreviewSpec(target_height=240))).windows
 
     assert isinstance(window.preview, RowError)
@@ -114,7 +115,7 @@ def test_a_preview_too_wide_for_webp_fails_alone() -> None:
 
 
 def test_slow_clips_repeat_frames() -> None:
-    data = clips.make(clips.Made(num_frames=4, times=lambda i: 100 * i))  # a frame every four seconds
+    data = making.make(making.Made(num_frames=4, times=lambda i: 100 * i))  # a frame every four seconds
     (window,) = process_clip(data, Wanted(preview=PreviewSpec(target_height=56))).windows
 
     assert isinstance(window.preview, Preview)

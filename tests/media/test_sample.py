@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import replace
 
 import clips
+import making
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
@@ -43,9 +44,9 @@ def test_raw_samples_are_the_sources_frames(name: str) -> None:
 @pytest.mark.parametrize("width", range(146, 178, 2))
 def test_raw_samples_are_whole_whatever_their_width(width: int) -> None:
     """swscale's shortcut for frames of their own size left the last columns as the memory was."""
-    made = clips.Made(width=width, num_frames=8, x264="qp=10")
-    data = clips.make(made)
-    shown = next(clips.pictures(made))
+    made = making.Made(width=width, num_frames=8, x264="qp=10")
+    data = making.make(made)
+    shown = next(making.pictures(made))
 
     assert clips.psnr([sample_of(data, RAW).frames[0, :, -9:]], [shown[:, -9:]]) > 25
 
@@ -86,7 +87,7 @@ def test_id_is_of_content_and_sampling() -> None:
     data = clips.clip("h264 gop 12")
     specs = [TINY, RAW, replace(TINY, sampling_fps=3.0), replace(TINY, factor=14)]
     ids = [sample_of(data, spec).content_id for spec in specs]
-    other = sample_of(clips.make(clips.Made(num_frames=91)), TINY).content_id
+    other = sample_of(making.make(making.Made(num_frames=91)), TINY).content_id
     parts = process_clip(data, Wanted(window_size=30, remainder_threshold=30, sample=TINY)).windows
 
     assert len({*ids, other, *(part.sample.content_id for part in parts)}) == 5 + 3  # type: ignore[union-attr]
@@ -94,27 +95,27 @@ def test_id_is_of_content_and_sampling() -> None:
 
 
 COLORS = {
-    "601": clips.Made(color=(5, 1)),
-    "601 full": clips.Made(color=(5, 2)),
-    "709": clips.Made(color=(1, 1)),
-    "709 full": clips.Made(color=(1, 2)),
-    "untagged": clips.Made(),
-    "10 bit 709": clips.Made(color=(1, 1), pix_fmt="yuv420p10le"),
-    "444": clips.Made(pix_fmt="yuv444p"),
-    "jpeg": clips.Made("mjpeg", "matroska", pix_fmt="yuvj420p"),
-    "rgb": clips.Made("png", "mov", pix_fmt="rgb24"),
+    "601": making.Made(color=(5, 1)),
+    "601 full": making.Made(color=(5, 2)),
+    "709": making.Made(color=(1, 1)),
+    "709 full": making.Made(color=(1, 2)),
+    "untagged": making.Made(),
+    "10 bit 709": making.Made(color=(1, 1), pix_fmt="yuv420p10le"),
+    "444": making.Made(pix_fmt="yuv444p"),
+    "jpeg": making.Made("mjpeg", "matroska", pix_fmt="yuvj420p"),
+    "rgb": making.Made("png", "mov", pix_fmt="rgb24"),
     "pq": replace(clips.COPIED["hevc pq"], x264=clips.COPIED["hevc pq"].x264 + "crf=6:", color=(9, 1)),
     "hlg": replace(
         clips.COPIED["hevc hlg 422 mkv"], x264=clips.COPIED["hevc hlg 422 mkv"].x264 + "crf=6:", color=(9, 1)
     ),
-    "rotated": clips.Made(rotation=90),
-    "turned over": clips.Made(rotation=180),
+    "rotated": making.Made(rotation=90),
+    "turned over": making.Made(rotation=180),
 }
 
 
 def colored(name: str) -> bytes:
     made = COLORS[name]
-    return clips.make(replace(made, num_frames=8, x264=made.x264 or "qp=10"))
+    return making.make(replace(made, num_frames=8, x264=made.x264 or "qp=10"))
 
 
 def by_ffmpeg(ffmpeg: str, data: bytes, height: int, *, deep: bool) -> np.ndarray:
@@ -195,7 +196,7 @@ def test_samples_over_the_output_limit_fail_alone() -> None:
 
 
 def test_a_strip_no_model_takes_fails_alone() -> None:
-    data = clips.make(clips.Made(width=4000, height=16, num_frames=8))
+    data = making.make(making.Made(width=4000, height=16, num_frames=8))
     (window,) = process_clip(data, Wanted(sample=SampleSpec())).windows
 
     assert isinstance(window.sample, RowError)
