@@ -2,10 +2,19 @@
 -- kind = report
 -- param caption_set = "" : only this caption set; all where empty
 -- param limit = 100 : rows at most
-with again as (
+with again as materialized (
     select distinct window_id, caption_set
     from captions
     where attempt > 1 and ($caption_set = '' or caption_set = $caption_set)
+),
+-- `in` keeps what was found and streams the tables; a join by itself would keep whole tables, which do not fit into memory.
+tries as (
+    select window_id, caption_set, attempt, caption from captions where window_id in (select window_id from again)
+),
+latest as (
+    select window_id, caption_set, attempt, status, caption
+    from captions_latest
+    where window_id in (select window_id from again)
 )
 select
     a.window_id,
@@ -16,8 +25,8 @@ select
     arg_min(a.caption, a.attempt) as first_caption,
     any_value(c.caption) as caption
 from again
-join captions as a using (window_id, caption_set)
-join captions_latest as c on c.window_id = a.window_id and c.caption_set = a.caption_set
+join tries as a using (window_id, caption_set)
+join latest as c on c.window_id = a.window_id and c.caption_set = a.caption_set
 group by a.window_id, a.caption_set
 having count(*) > 1
 order by a.window_id, a.caption_set

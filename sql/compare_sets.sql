@@ -12,20 +12,22 @@ with chosen as (
 ),
 -- The windows of the answer by hash first, then their texts: all texts do not fit into memory.
 rights as (
-    select hash(r.window_id) as id, hash(r.caption) as text
-    from chosen
-    join captions_latest as r on r.caption_set = chosen.right_set
-    where r.status = 'ok' and chosen.left_set <> chosen.right_set
+    select hash(window_id) as id, hash(window_id, caption) as said
+    from captions_latest
+    where status = 'ok' and caption_set = (select right_set from chosen where left_set <> right_set)
 ),
-page as (
-    select l.window_id
-    from chosen
-    join captions_latest as l on l.caption_set = chosen.left_set
-    join rights on rights.id = hash(l.window_id)
-    where l.status = 'ok' and not ($only_different and hash(l.caption) = rights.text)
-    order by l.window_id
+page as materialized (
+    select window_id
+    from captions_latest
+    where
+        status = 'ok'
+        and caption_set = (select left_set from chosen)
+        and hash(window_id) in (select id from rights)
+        and hash(window_id, caption) not in (select said from rights where $only_different)
+    order by window_id
     limit $limit
-)
+),
+said as (select * from captions_latest where status = 'ok' and window_id in (select window_id from page))
 select
     page.window_id,
     l.caption_set as left_set,
@@ -37,7 +39,6 @@ select
     r.caption as right_caption
 from chosen
 join page on true
-join captions_latest as l on l.caption_set = chosen.left_set and l.window_id = page.window_id
-join captions_latest as r on r.caption_set = chosen.right_set and r.window_id = page.window_id
-where l.status = 'ok' and r.status = 'ok'
+join said as l on l.caption_set = chosen.left_set and l.window_id = page.window_id
+join said as r on r.caption_set = chosen.right_set and r.window_id = page.window_id
 order by page.window_id

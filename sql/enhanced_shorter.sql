@@ -8,7 +8,7 @@ with
 lengths as (
     select hash(window_id, caption_set) as id, length(caption) as chars from captions_latest where status = 'ok'
 ),
-shorter as (
+shorter as materialized (
     select e.window_id, e.caption_set
     from enhanced_latest as e
     join lengths on lengths.id = hash(e.window_id, e.caption_set)
@@ -16,7 +16,9 @@ shorter as (
         e.status = 'ok'
         and ($caption_set = '' or e.caption_set = $caption_set)
         and length(e.enhanced_caption) < $min_growth * lengths.chars
-)
+),
+grown as (select * from enhanced_latest where window_id in (select window_id from shorter)),
+origins as (select * from captions_latest where window_id in (select window_id from shorter))
 select
     e.window_id,
     e.caption_set,
@@ -25,7 +27,7 @@ select
     c.caption,
     e.enhanced_caption
 from shorter
-join enhanced_latest as e using (window_id, caption_set)
-join captions_latest as c using (window_id, caption_set)
+join grown as e using (window_id, caption_set)
+join origins as c using (window_id, caption_set)
 where length(e.enhanced_caption) < $min_growth * length(c.caption)
 order by growth, e.window_id, e.caption_set
