@@ -5,12 +5,13 @@ from __future__ import annotations
 import clips
 import corruption
 import pytest
+from damages import DAMAGES, FORMATS
 
 from colcap.media import process_clip
 
 
 def test_every_damaged_clip_has_its_rows() -> None:
-    count = 2 * len(corruption.FORMATS) * len(corruption.DAMAGES)
+    count = 2 * len(FORMATS) * len(DAMAGES)
     result = corruption.run(count, seed=1, workers=2, timeout_s=60)
     outcomes = {name for counter in result.outcomes.values() for name in counter}
 
