@@ -73,13 +73,13 @@ def make(plan: Plan, given: Given) -> None:
     num_workers = config.runtime.media_workers or len(cores.media)
     progress = progress_of(plan)
     with _engines(groups, given, cores) as handles, confined(cores.media), _pool(config, cores, num_workers) as pool:
-        progress.idle_share = partial(idle_share, handles)
+        progress.idle_share = partial(_idle_share, handles)
         num_threads = max(1, min(int(config.preview.num_cpus_per_worker), len(cores.media) // num_workers))
         steps = Steps(
             media=media_steps(plan, given.root, num_threads=num_threads),
             with_room=partial(choices.with_room, room=shared_room(plan.jobs)),
             captions=partial(caption_steps, groups, handles),
-            cancel=partial(close, handles),
+            cancel=partial(_close, handles),
         )
         fed = caption_feeding([group[0].config for group in groups])
         runner = LocalRunner(plan, steps, pool, progress, num_workers=num_workers, feeding=fed)
@@ -100,16 +100,16 @@ def _engines(groups: Sequence[Sequence[CaptionJob]], given: Given, cores: CorePl
     try:
         yield handles
     finally:
-        close(handles)
+        _close(handles)
 
 
-def close(handles: Sequence[EngineHandle]) -> None:
+def _close(handles: Sequence[EngineHandle]) -> None:
     """Stop the engines that were started for a run."""
     for handle in handles:
         handle.close()
 
 
-def idle_share(handles: Sequence[EngineHandle]) -> float | None:
+def _idle_share(handles: Sequence[EngineHandle]) -> float | None:
     """The engines' idle share, on average; None before one is ready."""
     shares = [share for handle in handles if (share := handle.idle_share()) is not None]
     return sum(shares) / len(shares) if shares else None
