@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from ray.cluster_utils import Cluster as RayCluster
 
 from colcap.config import Config
 from colcap.errors import ConfigError
 from colcap.runners.ray import PARTS_PER_ACTOR, PARTS_QUEUED, _actors, _dataset, _row, _Stage, _through
-from colcap.runners.ray_cluster import Cluster, in_turn
+from colcap.runners.ray_cluster import Cluster, connected, in_turn
 
 A, B = "a" * 56, "b" * 56
 """Machines, as Ray calls them."""
@@ -55,10 +56,11 @@ def test_actors_without_a_gpu_go_to_the_machines_in_turn() -> None:
     assert all(each.soft for each in result)  # a machine that has died keeps no actor from starting
 
 
-def test_no_more_parts_are_handed_to_an_actor_than_may_be_lost_with_it() -> None:
+def test_no_more_parts_are_handed_to_an_actor_than_may_be_lost_with_it(cluster: RayCluster) -> None:
     stage = _Stage(object, {}, cpus=1, gpus=2, actors=4)
 
-    asked = _through(_dataset([_row(0, None)]), stage)._logical_plan.dag
+    with connected(cluster.address):  # or Ray would start a cluster for the dataset, and keep this process in it
+        asked = _through(_dataset([_row(0, None)]), stage)._logical_plan.dag
 
     assert asked.compute.max_size == asked.compute.min_size == 4
     assert asked.compute.max_tasks_in_flight_per_actor == PARTS_QUEUED
