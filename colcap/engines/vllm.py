@@ -155,7 +155,7 @@ class VllmEngine:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
         """Answer requests; see `Engine.generate`."""
-        if unsayable := self._encoder.spelled_out(sampling.json_schema or ""):
+        if sampling.json_schema and (unsayable := self._encoder.spelled_out(sampling.json_schema)):
             raise ConfigError(f"json_schema: the model cannot write {', '.join(unsayable)}: leave it out of the schema")
         params = terms.sampling_params(sampling)
         self.stats.begin(len(requests))
