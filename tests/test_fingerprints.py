@@ -63,10 +63,10 @@ def test_a_parameter_belongs_to_the_tables_that_it_can_change(name: str) -> None
 
 
 def test_the_second_prompt_counts_where_there_is_one() -> None:
-    twice = {"generate_stage2_caption": True}
-    default, own = (parse({"captioning": {**twice, **text}}) for text in ({}, {"stage2_prompt_text": "Say it better: "}))
+    default = {"generate_stage2_caption": True}
+    own = {**default, "stage2_prompt_text": "Say it better: "}
 
-    assert differing(own, than=default) == {"captions"}
+    assert differing(parse({"captioning": own}), than=parse({"captioning": default})) == {"captions"}
 
 
 @pytest.mark.parametrize("other", [{"id": "me/mine"}, {"revision": "0123abc"}])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -165,12 +166,20 @@ def _room(job: CaptionJob) -> float:
 
 
 def caption_steps(groups: Sequence[Sequence[CaptionJob]], handles: Sequence[EngineHandle]) -> dict[str, Step]:
-    """The caption step of each set, on the engine of its group, which is started here."""
+    """The caption step of each set, on the engine of its group; the engines start here, side by side."""
+    for handle in handles[1:]:
+        threading.Thread(target=_begin, args=(handle,), name="engine start", daemon=True).start()
     return {
         job.caption_set: choices.caption_step(job.config, job.model, handle.get())
         for group, handle in zip(groups, handles, strict=True)
         for job in group
     }
+
+
+def _begin(handle: EngineHandle) -> None:
+    """Start an engine; one that fails is told of where its captions are wanted, which is where it is tried again."""
+    with suppress(Exception):
+        handle.get()
 
 
 def progress_of(plan: Plan) -> Progress:
