@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import threading
+import traceback
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import av
@@ -98,6 +100,12 @@ def media_error(kind: str, text: str, log: Sequence[tuple[int, str, str]] = (), 
     reason = getattr(error, "strerror", None) or (str(error) if error is not None else None)
     said = _quoted(log, MAX_LOG_LINES) if log else None
     return RowError(kind, "; ".join(part for part in (text, reason, said) if part))
+
+
+def unforeseen(error: Exception, log: Sequence[tuple[int, str, str]] = ()) -> RowError:
+    """The row error of a defect of ours, or a product's: it costs the clip that met it, and tells where it is."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return media_error("unknown", f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}", log, error)
 
 
 def _quoted(log: Sequence[tuple[int, str, str]], most: int) -> str:

@@ -14,7 +14,7 @@ from colcap.media.demux import Source, read_clip
 from colcap.media.encode import EncodedWindow
 from colcap.media.facts import Picture, probe
 from colcap.media.frames import FrameSource, PacketFrames, Trust, Undecodable, frames_of
-from colcap.media.libav import Log, complaints, libav_log, media_error
+from colcap.media.libav import Log, complaints, libav_log, media_error, unforeseen
 from colcap.media.limits import Limits
 from colcap.media.preview import PreviewProduct, preview_format
 from colcap.media.products import Attempt, Budget
@@ -46,7 +46,7 @@ def process_clip(data: bytes, wanted: Wanted, limits: Limits = DEFAULT_LIMITS) -
     ------
     RowError
         The clip as a whole gives nothing: unreadable, unsupported, no_video (skipped), no_frames, too_short
-        (skipped), corrupt, too_large.
+        (skipped), corrupt, too_large; unknown for what nobody foresaw.
 
     Notes
     -----
@@ -54,7 +54,7 @@ def process_clip(data: bytes, wanted: Wanted, limits: Limits = DEFAULT_LIMITS) -
     that mp4 does not hold, frames without times of their own, damage), the window is encoded again and says why.
     A window holds video only; `whole` means that the clip was such a file already.
     """
-    with libav_log(wanted.num_threads) as log:
+    with _listening(wanted.num_threads) as log:
         return _trusting_less(lambda trust: _clip(data, wanted, limits, log, trust), log)
 
 
@@ -76,7 +76,7 @@ def process_window(
     RowError
         The file cannot be read or decoded.
     """
-    with libav_log(wanted.num_threads) as log:
+    with _listening(wanted.num_threads) as log:
         stored = replace(wanted, cut=None)
         return _trusting_less(lambda trust: _stored(mp4, stored, fps, duration_s, limits, log, trust), log)
 
@@ -92,6 +92,18 @@ def _trusting_less(make: Callable[[Trust], T], log: Log) -> T:
         return make(Trust.FRAMES)
     except Undecodable as error:
         raise media_error("corrupt", str(error), log) from error
+
+
+@contextmanager
+def _listening(num_threads: int) -> Iterator[Log]:
+    """Collect libav's lines; what nobody foresaw becomes the clip's error and does not stop the run."""
+    with libav_log(num_threads) as log:
+        try:
+            yield log
+        except (RowError, MemoryError):
+            raise
+        except Exception as error:
+            raise unforeseen(error, log) from error
 
 
 def _clip(data: bytes, wanted: Wanted, limits: Limits, log: Log, trust: Trust) -> Clip:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from av.video.frame import VideoFrame
 
 from colcap.errors import RowError
-from colcap.media.libav import LIBAV_ERRORS, Log, media_error
+from colcap.media.libav import LIBAV_ERRORS, Log, media_error, unforeseen
 from colcap.media.timeline import Timeline
 
 T_co = TypeVar("T_co", covariant=True)
@@ -90,12 +90,14 @@ class Attempt(Generic[T]):
             if number - self._start < self._last:
                 return
             self.result = self._product.finish()
-        except (RowError, *LIBAV_ERRORS) as error:
+        except Exception as error:
             self.result = self._row_error(error)
         self._product = None
 
-    def _row_error(self, error: BaseException) -> RowError:
+    def _row_error(self, error: Exception) -> RowError:
         if isinstance(error, RowError):
             return error
+        if not isinstance(error, LIBAV_ERRORS):
+            return unforeseen(error, self._log)
         kind = "too_large" if isinstance(error, MemoryError) else "encode_failed"
         return media_error(kind, self._encoder, self._log, error)

@@ -19,7 +19,6 @@ from typing import Any, Final, Self, TypeVar
 
 import pebble
 import pebble.pool.process
-from pebble.pool.base_pool import PoolStatus
 
 from colcap.errors import ColcapError, RowError
 from colcap.media.awake import AwakeClock
@@ -29,13 +28,19 @@ T = TypeVar("T")
 
 # pebble times tasks by the wall clock: one jump forward, or a pause of the run, and every task in flight would be a
 # `timeout` row
-pebble.pool.process.time = SimpleNamespace(time=AwakeClock().time, sleep=time.sleep)
+CLOCK: Final = AwakeClock()
+pebble.pool.process.time = SimpleNamespace(time=CLOCK.time, sleep=time.sleep)
 
 MAX_MEMORY_BYTES: Final = 6 << 30
 TRIES: Final = 3
 """Workers that may die before they begin a task; then it is given up, since those that cannot even start all do."""
+START_S: Final = 300
+"""Seconds a worker may take to start and to take its task, which are two on an idle machine. The task's own time runs
+only then, so a start that hangs would be waited for without end."""
 
 WAKE_S: Final = 0.1
+LOOK_S: Final = 0.5
+"""Between two looks for workers that are lost."""
 UNGUARDED: Final = (
     'Workers import the script that they were started from: put what calls colcap under `if __name__ == "__main__":`.'
 )
@@ -84,7 +89,9 @@ class MediaPool:
         self._waiting: deque[_Task] = deque()
         self._unfinished: set[Future[Any]] = set()
         self._closed = self._killed = False
+        self._stopped = threading.Event()
         self._workers = [_Worker(self._new_pool()) for _ in range(num_workers)]
+        threading.Thread(target=self._watch, name="media pool", daemon=True).start()
 
     def submit(self, fn: Callable[..., T], *args: Any) -> Future[T]:
         """Run `fn(*args)` in a worker; both must pickle.
@@ -115,11 +122,16 @@ class MediaPool:
             1, initializer=start_worker, initargs=(dict(os.environ), *self._start), context=context
         )
 
+    def _watch(self) -> None:
+        """Find lost workers where no other task comes or ends that would."""
+        while not self._stopped.wait(LOOK_S):
+            self._hand_out()
+
     def _hand_out(self) -> None:
-        """Give waiting tasks to workers that have nothing to do."""
+        """Give waiting tasks to workers that have nothing to do, and those of lost workers to others."""
         with self._lock:
             for worker in self._workers:
-                if worker.pool._context.status == PoolStatus.ERROR and worker.inner:
+                if worker.inner is not None and worker.is_lost():
                     self._settle(worker, worker.inner, BrokenProcessPool("the worker died before it took the task"))
                 while self._waiting and worker.inner is None and not self._killed:
                     task = self._waiting.popleft()
@@ -127,15 +139,15 @@ class MediaPool:
                         self._give(worker, task)
 
     def _give(self, worker: _Worker, task: _Task) -> None:
-        if worker.pool._context.status == PoolStatus.ERROR:  # it died while it had nothing to do
-            self._replace(worker)
         try:
+            if not worker.pool.active:  # it died while it had nothing to do
+                self._replace(worker)
             inner = worker.pool.schedule(run_task, args=(task.fn, *task.args), timeout=self._timeout_s)
-        except (BrokenProcessPool, RuntimeError) as error:
+        except (BrokenProcessPool, RuntimeError, OSError) as error:  # no process, no pipe, no semaphore to be had
             self._replace(worker)
             self._end(task, BrokenProcessPool(str(error)))
             return
-        worker.inner, worker.task = inner, task
+        worker.inner, worker.task, worker.given_s = inner, task, CLOCK.time()
         task.outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
         inner.add_done_callback(lambda done: self._settle(worker, done, None if done.cancelled() else done.exception()))
 
@@ -185,6 +197,7 @@ class MediaPool:
             task.cancel()
 
     def _stop(self) -> None:
+        self._stopped.set()
         with self._lock:
             pools = [worker.pool for worker in self._workers]
         for pool in pools:
@@ -237,6 +250,15 @@ class _Worker:
     pool: pebble.ProcessPool
     inner: Future[Any] | None = None
     task: _Task | None = None
+    given_s: float = 0.0
+    """When the task was handed to it, by CLOCK."""
+
+    def is_lost(self) -> bool:
+        """Its task will never begin: pebble queued it as the worker died and does not look any more, or it hangs."""
+        if self.inner is None or self.inner.done():
+            return False
+        lost = not self.pool.active or (not self.inner.running() and CLOCK.time() - self.given_s > START_S)
+        return lost and not pebble.pool.process.GLOBAL_SHUTDOWN  # then pebble has stopped all by itself
 
 
 def refuse_while_imported() -> None:

@@ -89,6 +89,30 @@ def test_its_failure_is_its_own() -> None:
     assert not any(isinstance(product, RowError) for w in windows for product in (w.error, w.preview, w.sample))
 
 
+@dataclass(frozen=True)
+class Faulty(StripSpec):
+    """Has a defect that nobody foresaw, where it starts or where it finishes."""
+
+    starts: bool = False
+
+    def start(self, part: Timeline, fps: float, budget: Budget) -> Strip:
+        return super().start(part, fps, None if self.starts else budget.missing)  # type: ignore[arg-type, attr-defined]
+
+
+def test_a_defect_costs_the_product_that_has_it() -> None:
+    windows = process_clip(clips.clip("h264 gop 12"), replace(WANTED, others=(Faulty(starts=True),))).windows
+    errors = [window.others["strip"] for window in windows]
+
+    assert {error.kind for error in errors} == {"unknown"}
+    assert "AttributeError at test_products.py:" in errors[0].text
+    assert not any(isinstance(product, RowError) for w in windows for product in (w.error, w.preview, w.sample))
+
+
+def test_a_defect_outside_of_products_costs_the_clip() -> None:
+    with pytest.raises(RowError, match=r"unknown: AttributeError at test_products\.py:"):
+        process_clip(clips.clip("h264 gop 12"), replace(WANTED, others=(Faulty(),)))
+
+
 def test_workers_make_it_too() -> None:
     wanted = replace(WANTED, others=(StripSpec(),))
     with MediaPool(1) as pool:

@@ -14,9 +14,10 @@ from pathlib import Path
 import clips
 import psutil
 import pytest
+from pebble.pool.base_pool import BasePool
 
 from colcap.errors import RowError
-from colcap.media import MediaPool, Wanted, process_clip
+from colcap.media import MediaPool, Wanted, process_clip, workers
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,43 @@ def test_an_idle_worker_that_is_killed_is_replaced() -> None:
         time.sleep(0.5)
 
         assert pool.submit(allocate, 10).result(timeout=30) == 10
+
+
+def test_a_worker_that_dies_as_its_task_is_handed_in_does_not_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = BasePool._check_pool_status
+
+    def slow(pool: BasePool) -> None:
+        check(pool)
+        time.sleep(0.5)  # as a busy machine may: meanwhile pebble finds the dead worker, and then looks no more
+
+    with MediaPool(1) as pool:
+        pid = pool.submit(os.getpid).result(timeout=30)
+        with monkeypatch.context() as patch:
+            patch.setattr(BasePool, "_check_pool_status", slow)
+            os.kill(pid, signal.SIGKILL)
+            task = pool.submit(allocate, 10)
+
+        assert task.result(timeout=30) == 10
+
+
+def hang_once(marker: str) -> None:
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        time.sleep(600)
+
+
+def test_a_worker_that_hangs_as_it_starts_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = tmp_path / "hung"
+    with MediaPool(1, initializer=hang_once, initargs=(str(marker),)) as pool:
+        first, task = pool._workers[0].pool, pool.submit(allocate, 10)
+        while not marker.exists():
+            time.sleep(0.05)
+        with monkeypatch.context() as patch:
+            patch.setattr(workers, "START_S", 0)
+            while pool._workers[0].pool is first:
+                time.sleep(0.01)
+
+        assert task.result(timeout=30) == 10
 
 
 def test_killing_the_pool_cancels_its_tasks() -> None:
