@@ -73,6 +73,9 @@ def make_on_ray(plan: Plan, given: Given, address: str | None) -> None:
         again, by = cluster.get([board.again.remote(), board.by_node.remote()])
     said = {"nodes": cluster.num_nodes, "parts_begun_again": again, "parts_begun_by": by}
     log.info("on ray", extra={"fields": said})
+    if any(again.values()):
+        told = ", ".join(f"{count} of {stage}" for stage, count in again.items() if count)
+        log.warning("Parts that were begun again because a machine or a worker was lost: %s", told)
 
 
 def _job(plan: Plan, given: Given, cluster: Cluster, folder: RunFolder, board: Any) -> Job:

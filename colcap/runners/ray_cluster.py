@@ -172,6 +172,7 @@ def _connect(address: str | None) -> None:
     if address and address != "auto":
         _knock(address)  # Ray itself would wait for minutes
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that its bars are off
     try:
         ray.init(
             address=address or "local",

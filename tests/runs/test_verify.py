@@ -1,4 +1,4 @@
-"""A flipped bit anywhere in a part is found by `check --verify`, and `run --verify` makes just that part again."""
+"""A flipped bit anywhere in a part is found by `check`, and `run --verify` makes just that part again."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_flipped_bit_is_found_and_only_its_part_is_made_again(
     flip(victim, middle_of_a_page(victim, list(TABLES[table])[-1] if "_" in table else "status"))
     before = identities(run)
 
-    found = check(run, verify=True)
+    found = check(run)
     colcap.run(manifest, run, generate_captions=False, verify=True)
 
     rewritten = {path.relative_to(run).as_posix() for path in before if identities(run)[path] != before[path]}
