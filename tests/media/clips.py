@@ -12,6 +12,7 @@ from hashlib import md5
 
 import av
 import numpy as np
+import paff
 from av.stream import Disposition
 from making import Made, Picture, by_ffmpeg, make, remux, silence, two_videos
 
@@ -42,6 +43,8 @@ COPIED = {
     "h264 240 fps": Made(x264=X264 + "keyint=30", fps=240),
     "h264 1 fps": Made(x264=X264 + "keyint=30", fps=1),
     "h264 vfr": Made(x264=X264 + "keyint=30", times=lambda i: 2 * i + i // 7 * 3 + (i % 3 == 1)),
+    "h264 pause ts": Made(x264=X264 + "keyint=30", container="mpegts", times=lambda i: i + 20 * (i >= 40)),
+    "h264 pause flv": Made(x264=X264 + "keyint=30", container="flv", times=lambda i: i + 20 * (i >= 40)),
     "h264 audio": Made(x264=X264 + "keyint=30", audio=True),
     "h264 flv audio": Made(x264=X264 + "keyint=30", audio=True, container="flv"),
     "h264 rotated": Made(x264=X264 + "keyint=30", rotation=90),
@@ -113,12 +116,15 @@ REMUXED: dict[str, Callable[[], bytes]] = {
     "edit list": lambda: remux(clip("h264 gop 12"), "mp4", first=7),
     "edit list in gop 250": lambda: remux(clip("h264 gop 250"), "mov", first=31),
     "two videos": lambda: two_videos(clip("h264 gop 12"), clip("h264 odd 444")),
+    "h264 fields": lambda: paff.clip("mp4"),
+    "h264 fields mkv": lambda: paff.clip("matroska"),
 }
 """Clips made of others, whose windows are copied."""
 
 RETIMED: dict[str, Callable[[], bytes]] = {
     "repeated times": lambda: remux(clip("h264 without b"), "matroska", retime=lambda at: at // 1024 * 1024),
     "one time for all": lambda: remux(clip("h264 without b"), "matroska", retime=lambda at: 0),
+    "h264 fields ts": lambda: paff.clip("mpegts"),
 }
 """Clips made of others, whose windows are encoded again."""
 
