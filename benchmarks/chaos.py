@@ -73,7 +73,7 @@ def undisturbed(manifest: Path, run: Path, flags: tuple[str, ...]) -> Job:
     """Run once in peace."""
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "colcap.cli", *command(manifest, run, flags)],
+        [sys.executable, "-m", "colcap", *command(manifest, run, flags)],
         capture_output=True,
         text=True,
         check=False,
@@ -99,7 +99,7 @@ def draw(rng: random.Random, job: Job, *, captions: bool) -> Kill:
 def live(job: Job, run: Path, kill: Kill, rng: random.Random) -> bool:
     """Start the run and kill it as told; returns whether the moment came before its end."""
     arguments = command(job.manifest, run, job.flags)
-    start = [sys.executable, "-m", "colcap.cli"]
+    start = [sys.executable, "-m", "colcap"]
     if kill.moment == "operation":
         start = [sys.executable, __file__, "--die-at", kill.target, str(int(kill.when)), str(run)]
     process = subprocess.Popen(

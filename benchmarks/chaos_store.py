@@ -84,7 +84,7 @@ def torture(folder: Path, endpoint: str, given: argparse.Namespace) -> None:
     urllib.request.urlopen(urllib.request.Request(faults, method="POST")).close()
 
     run, dice, kills, rewritten = Url.parse("s3://bucket/run"), random.Random(given.seed), 0, 0
-    command = [sys.executable, "-m", "colcap.cli", "run", "s3://bucket/m.parquet", str(run)]
+    command = [sys.executable, "-m", "colcap", "run", "s3://bucket/m.parquet", str(run)]
     started = time.monotonic()
     for _ in range(given.kills):
         before = committed(run)

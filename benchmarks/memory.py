@@ -58,7 +58,7 @@ def watch(manifest: Path, folder: Path) -> tuple[list[dict[str, int]], float]:
     """Memory of a run, ten times a second, and its seconds. The runner's counts once captions are being made."""
     started = time.monotonic()
     run = folder / f"run-{manifest.stem}"
-    command = [sys.executable, "-m", "colcap.cli", "run", str(manifest), str(run), "--captioning-algorithm", "tiny"]
+    command = [sys.executable, "-m", "colcap", "run", str(manifest), str(run), "--captioning-algorithm", "tiny"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seen = []
     while process.poll() is None:

@@ -70,7 +70,7 @@ def make_manifest(folder: Path, rows: int) -> Path:
 def measure(arguments: Sequence[str], *, until: Path | None = None) -> tuple[float, float, float]:
     """Run `colcap`, to its end or until a file is there; returns seconds, CPU seconds and peak memory in MB."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "colcap.cli", *arguments]
+    command = [sys.executable, "-m", "colcap", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     while until and not until.exists():
         time.sleep(0.005)

@@ -171,6 +171,11 @@ def preview(
     Raises
     ------
     ColcapError : the condition is wrong; the run is in use.
+
+    Examples
+    --------
+    >>> preview("out", where="preview_status = 'error'", target_height=120)  # doctest: +SKIP
+    Run('out')
     """
     from colcap.runners.again import preview_again
     from colcap.runners.make import Given
@@ -243,6 +248,11 @@ def enhance(
     Raises
     ------
     ColcapError : there are no captions to enhance; the weights are missing; the run is in use.
+
+    Examples
+    --------
+    >>> enhance("out", model_variant="tiny")  # doctest: +SKIP
+    Run('out')
     """
     from colcap.runners.again import enhance_again
     from colcap.runners.make import Given
@@ -264,6 +274,13 @@ def manifest(*sources: str | os.PathLike[str]) -> pl.LazyFrame:
     Raises
     ------
     ManifestError : a source matches nothing.
+
+    Examples
+    --------
+    >>> manifest("clips/", "more/*.webm").collect()  # doctest: +SKIP
+    >>> manifest("no-such-folder")
+    Traceback (most recent call last):
+    colcap.errors.ManifestError: no-such-folder: no such file, and no video files in or under it
     """
     from colcap.manifests import from_sources
 

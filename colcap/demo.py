@@ -95,4 +95,4 @@ def _own_name() -> str:
     """How to call colcap from here: in `make demo` it is not on the PATH, and as a module it has no script."""
     if shutil.which("colcap"):
         return "colcap"
-    return sys.argv[0] if Path(sys.argv[0]).name == "colcap" else f"{sys.executable} -m colcap.cli"
+    return sys.argv[0] if Path(sys.argv[0]).name == "colcap" else f"{sys.executable} -m colcap"

@@ -26,6 +26,12 @@ def open(run: Place) -> Run:
     Raises
     ------
     RunError : there is no run there.
+
+    Examples
+    --------
+    >>> open("no-such-run")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    colcap.errors.RunError: no-such-run: is not a run folder, there is no such folder; ...
     """
     from colcap.runners.runfile import read_run_file
 
@@ -63,17 +69,24 @@ class Run:
         return self.show("@coverage")._repr_html_()
 
     def table(self, name: str) -> pl.LazyFrame:
-        """One of the seven tables; empty, with its columns, where the step has not run."""
+        """One of the seven tables; empty, with its columns, where the step has not run.
+
+        Raises
+        ------
+        ValueError : there is no table of that name.
+        """
         from colcap import store
 
+        if name not in TABLES:
+            raise ValueError(f"table must be one of {', '.join(TABLES)}, got {name!r}")
         path = self.path
         folders = sorted((path / name).glob("set=*")) if name in SET_TABLES else [path / name]
         files = [file.path for folder in folders for file in store.list_parts(folder)]
         if not files:
             return _shown(pl.LazyFrame(schema=TABLES[name]))
-        # the manifest's own columns besides; a part of an older run may lack columns that came later
         if mirror := store.mirror_of(path):
             mirror.fetch_whole(files)
+        # the manifest's own columns besides; a part of an older run may lack columns that came later
         schema = {**pl.read_parquet_schema(files[0]), **dict(TABLES[name])}
         scan = pl.scan_parquet(files, schema=schema, missing_columns="insert", hive_partitioning=False, glob=False)
         return _shown(scan)

@@ -31,7 +31,7 @@ _FONT_LINKS: Final = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 def colcap(command: str, folder: Path) -> str:
     """What a command prints to standard output."""
-    words = [sys.executable, "-m", "colcap.cli", *shlex.split(command)[1:]]
+    words = [sys.executable, "-m", "colcap", *shlex.split(command)[1:]]
     return subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 

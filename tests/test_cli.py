@@ -19,7 +19,7 @@ from colcap.flags import FLAGS
 
 
 def colcap_cli(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "colcap.cli", *map(str, words)]
+    command = [sys.executable, "-m", "colcap", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
 
 
@@ -143,7 +143,7 @@ def test_check_lists_what_does_not_hold_and_exits_with_1(manifest: Path, tmp_pat
 @pytest.mark.parametrize("form", ["table", "csv", "json", "parquet"])
 def test_sql_prints_in_every_format(run: Path, tmp_path: Path, form: str) -> None:
     query = "select clip_id, num_windows from clips order by clip_id"
-    command = [sys.executable, "-m", "colcap.cli", "sql", str(run), query, "--format", form]
+    command = [sys.executable, "-m", "colcap", "sql", str(run), query, "--format", form]
     said = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
 
     expected = [("across", 1), ("broken", 0), ("change", 2), ("short", 1)]

@@ -115,7 +115,7 @@ def test_a_condition_chooses_rows_and_counts_are_of_those(
 def test_a_killed_export_goes_on(form: str, long_run: Path, tmp_path: Path) -> None:
     expected = export(long_run, tmp_path / "whole", form=form)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "colcap.cli", "export", str(long_run), str(out), "--format", form]
+    command = [sys.executable, "-m", "colcap", "export", str(long_run), str(out), "--format", form]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while len(list(out.glob(f"{NOTES}/part-*.json"))) < 2 and time.monotonic() < deadline:

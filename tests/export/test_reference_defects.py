@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 import colcap
 from colcap.engines.base import EngineStats, Generation, Request, Sampling
@@ -42,16 +43,22 @@ class Gathering:
         pass
 
 
-def test_short_webm_and_fragmented_clips_have_rows_beside_one_that_is_broken(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> colcap.Run:
+    """A run without captions of one part, in which one clip is broken and one is too wide for a preview."""
+    folder = tmp_path_factory.mktemp("defects")
     data = {
         "broken": b"no video",
         "fragmented": clips.clip("h264 fragmented"),
         "short": making.make(making.Made(num_frames=3)),
         "webm": clips.clip("vp9 webm"),
+        "wide": making.make(making.Made(num_frames=4, width=1024, height=16)),
     }
-    pl.DataFrame({"clip_id": list(data), "mp4": list(data.values())}).write_parquet(tmp_path / "m.parquet")
+    pl.DataFrame({"clip_id": list(data), "mp4": list(data.values())}).write_parquet(folder / "m.parquet")
+    return colcap.run(folder / "m.parquet", folder / "out", generate_captions=False, preview={"target_height": 320})
 
-    run = colcap.run(tmp_path / "m.parquet", tmp_path / "out", generate_captions=False, preview={"target_height": 32})
+
+def test_short_webm_and_fragmented_clips_have_rows_beside_one_that_is_broken(run: colcap.Run) -> None:
     result = run.clips.select("clip_id", "status", "error_kind", "num_windows").collect().sort("clip_id").rows()
 
     assert [row[:2] for row in result] == [
@@ -59,10 +66,18 @@ def test_short_webm_and_fragmented_clips_have_rows_beside_one_that_is_broken(tmp
         ("fragmented", "ok"),
         ("short", "skipped"),
         ("webm", "ok"),
+        ("wide", "ok"),
     ]
     assert result[2][2] == "too_short"
-    previews = run.previews.collect()  # though there are no captions
-    assert previews["status"].to_list() == ["ok"] * sum(row[3] for row in result)
+    assert run.previews.collect().height == sum(row[3] for row in result)  # though there are no captions
+
+
+def test_a_preview_that_fails_is_a_row_that_says_why(run: colcap.Run) -> None:
+    previews = run.previews.collect()
+    failed = previews.filter(status="error").select("window_id", "error_kind", "error").rows()
+
+    assert failed == [("wide:00000", "unsupported", "1024x16 at height 320 is wider than WebP's 16383")]
+    assert previews.filter(status="ok").height == previews.height - 1
 
 
 def test_no_prompt_is_indented() -> None:

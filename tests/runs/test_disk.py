@@ -18,7 +18,7 @@ import colcap
 from colcap.errors import ColcapError
 from colcap.qa.check import check
 
-COMMAND = [sys.executable, "-m", "colcap.cli", "run"]
+COMMAND = [sys.executable, "-m", "colcap", "run"]
 FLAGS = ["--clips-per-part", "1", "--no-generate-captions"]
 
 

@@ -24,7 +24,7 @@ def listed() -> dict[int, str]:
 
 
 def colcap(*arguments: object) -> int:
-    command = [sys.executable, "-m", "colcap.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "colcap", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
 
 
@@ -54,7 +54,7 @@ def test_a_command_ends_with_its_code(
 
 
 def test_ctrl_c_is_130(manifest: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "colcap.cli", "run", str(manifest), str(tmp_path / "run"), *RUN]
+    command = [sys.executable, "-m", "colcap", "run", str(manifest), str(tmp_path / "run"), *RUN]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while not (tmp_path / "run" / "run.toml").exists():
             time.sleep(0.005)

@@ -19,7 +19,7 @@ import colcap
 from colcap.engines.base import Engine
 from colcap.qa.check import check
 
-COMMAND = [sys.executable, "-m", "colcap.cli", "run"]
+COMMAND = [sys.executable, "-m", "colcap", "run"]
 MEDIA_ONLY = ["--clips-per-part", "1", "--no-generate-captions"]
 WITH_CAPTIONS = ["--clips-per-part", "1", "--captioning-algorithm", "tiny"]
 

@@ -58,7 +58,7 @@ def many(clips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(cluster: Cluster, many: Path, run: Path, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "colcap.cli", "run", str(many), str(run), *FLAGS, cluster.address, *flags]
+    command = [sys.executable, "-m", "colcap", "run", str(many), str(run), *FLAGS, cluster.address, *flags]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

@@ -150,7 +150,7 @@ def test_credentials_are_those_of_the_environment_or_of_the_profile_it_names(
 
     for environment in (dict(os.environ), profile):
         subprocess.run(
-            [sys.executable, "-m", "colcap.cli", "manifest", clips, "-o", str(tmp_path / "m.parquet")],
+            [sys.executable, "-m", "colcap", "manifest", clips, "-o", str(tmp_path / "m.parquet")],
             env=environment,
             check=True,
         )

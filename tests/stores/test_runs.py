@@ -145,7 +145,7 @@ def test_a_flipped_bit_is_found_and_only_its_part_is_made_again(s3: S3, manifest
 
 
 def start(manifest: str, url: str, *flags: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "colcap.cli", "run", manifest, url, "--clips-per-part", "1", *flags]
+    command = [sys.executable, "-m", "colcap", "run", manifest, url, "--clips-per-part", "1", *flags]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload,no-any-return]
 
@@ -184,7 +184,7 @@ def test_of_two_writers_at_once_one_is_refused(s3: S3, manifest: str, local: col
             others = dict(os.environ) | {"XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"] + "-other-machine"}
             for environment in (dict(os.environ), others):
                 refused = subprocess.run(
-                    [sys.executable, "-m", "colcap.cli", "run", manifest, url, "--no-generate-captions"],
+                    [sys.executable, "-m", "colcap", "run", manifest, url, "--no-generate-captions"],
                     env=environment,
                     capture_output=True,
                     text=True,
