@@ -104,5 +104,6 @@ def template_file(folder: Path) -> str | None:
 
 
 def without_control_tokens(tokenizer: str) -> str:
+    """A `tokenizer.json` that knows no added token, and adds nothing to a text."""
     parts = json.loads(tokenizer)
     return json.dumps({**parts, "added_tokens": [], "post_processor": None, "padding": None, "truncation": None})

@@ -49,7 +49,7 @@ def is_ours(core: int) -> bool:
 def _path(core: int) -> Path | None:
     """The lock file of a core; None where this user's folder for them cannot be trusted."""
     folder = Path(tempfile.gettempdir()) / f"colcap-cores-{os.getuid()}"
-    with suppress(FileExistsError, OSError):
+    with suppress(OSError):
         folder.mkdir(mode=0o700)
     try:
         found = folder.lstat()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from typing import Any
@@ -63,10 +64,7 @@ class Worker:
 
     def render(self, job: Job, slot: Slot) -> bytes:
         """The engine's input, its tensors in the slot, where the frames were; or the error, pickled the same way."""
-        size = 1
-        for side in job.shape:
-            size *= side
-        frames = self._pixels.prepared(slot.bytes[:size].reshape(job.shape))
+        frames = self._pixels.prepared(slot.bytes[: prod(job.shape)].reshape(job.shape))
         prompt = {**job.prompt, "multi_modal_data": {"video": [(frames, job.metadata)]}}
         out = io.BytesIO()
         try:

@@ -54,11 +54,18 @@ def _check_length(num_tokens: int, limit: int) -> None:
 
 
 def num_bytes(prompt: dict[str, Any]) -> int:
+    """Bytes of a prompt's frames."""
     videos = prompt.get("multi_modal_data", {}).get("video", ())
     return sum(int(frames.nbytes) for frames, _ in videos)
 
 
 def sampling_params(sampling: Sampling) -> Any:
+    """vLLM's `SamplingParams`.
+
+    Raises
+    ------
+    ConfigError : vLLM refuses a value, or cannot generate by the schema.
+    """
     from vllm import SamplingParams
     from vllm.exceptions import VLLMClientError
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -81,6 +88,7 @@ def sampling_params(sampling: Sampling) -> Any:
 
 
 def generation(output: Any) -> Generation:
+    """vLLM's answer; an empty one, and one that it gave up on, is an error."""
     answer = output.outputs[0]
     if answer.finish_reason not in FINISHED:
         return Generation(error=RowError("engine_failed", f"the engine gave up: finish_reason {answer.finish_reason}"))

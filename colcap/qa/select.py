@@ -29,7 +29,8 @@ select
     end as status,
     coalesce(c.error_kind, w.error_kind, p.error_kind, e.error_kind, clips.error_kind) as error_kind,
     coalesce(c.error, w.error, p.error, e.error, clips.error) as error,
-    nullif(concat_ws(chr(10), nullif(clips.warning, ''), nullif(w.warning, ''), nullif(p.warning, '')), '') as warning,
+    nullif(concat_ws(chr(10), nullif(clips.warning, ''), nullif(w.warning, ''), nullif(p.warning, ''),
+        nullif(c.warning, '')), '') as warning,
     clips.* exclude (clip_id, uri, part, warning, num_frames, status, error_kind, error)
 from clips
 left join windows as w on w.clip_id = clips.clip_id

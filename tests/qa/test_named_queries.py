@@ -176,7 +176,10 @@ FOUND: dict[str, tuple[str, Edit, dict[str, object], list[str], list[tuple[objec
         "errors", say("", "", "", status="skipped", error_kind="too_short", error="short"), {"skipped": "false"},
         ["table_name"], [("clips",), ("previews",)],
     ),
-    "warnings": ("warnings", nothing, {}, ["table_name", "warning", "rows"], [("previews", "lower target_height", 3)]),
+    "warnings": (
+        "warnings", say(GOOD, OTHER, LONG, warning="frames were shrunk"), {}, ["table_name", "warning", "rows"],
+        [("captions", "frames were shrunk", 3), ("previews", "lower target_height", 3)],
+    ),
     "sets": (
         "compare_sets", another_set, {}, ["window_id", "left_set", "right_set", "same", "right_caption"],
         [("b:00000", "default", "x", False, "Else.")],

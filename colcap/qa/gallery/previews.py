@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from colcap.blobs import Blobs
 from colcap.errors import RunError
@@ -58,13 +59,7 @@ def _write(folder: Path, previews: Iterator[tuple[str, bytes]]) -> dict[str, str
     for old in folder.iterdir():
         if _OURS.fullmatch(old.name) and old.name not in written.values():
             old.unlink()
-    return {window_id: f"{_url(folder.name)}/{name}" for window_id, name in written.items()}
-
-
-def _url(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")
+    return {window_id: f"{quote(folder.name, safe='')}/{name}" for window_id, name in written.items()}
 
 
 def _read(run: Path, cards: tuple[Card, ...]) -> Iterator[tuple[str, bytes]]:
