@@ -184,6 +184,9 @@ LATER_COLUMNS: Final = {"previews": ("mean_luma", "motion"), "captions": ("capti
 BLOB_TABLES: Final = {"windows_mp4": "mp4", "previews_webp": "webp"}
 """Tables of bytes, kept apart from the facts, and their column."""
 
+FACTS_OF: Final = {"windows_mp4": "windows", "previews_webp": "previews"}
+"""Tables of bytes, and the tables that have their sizes and hashes."""
+
 TIMINGS: Final = pl.Schema(
     {
         "part": pl.Int32,

@@ -9,17 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colcap.schema import BLOB_TABLES, SET_TABLES, TABLES
+from colcap.schema import BLOB_TABLES, FACTS_OF, SET_TABLES, TABLES
 from colcap.store import PartFile, list_parts, part_name, read_footer, source
-
-FACTS_OF: Final = {"windows_mp4": "windows", "previews_webp": "previews"}
-"""Blob tables, and the tables that have their hashes."""
 
 
 def pages_are_whole(path: Path) -> bool:

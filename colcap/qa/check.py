@@ -18,14 +18,13 @@ from colcap.errors import printable
 from colcap.manifests import FROZEN
 from colcap.qa import invariants
 from colcap.qa.views import part_files
-from colcap.schema import BLOB_TABLES, SET_TABLES, TABLES
+from colcap.schema import BLOB_TABLES, FACTS_OF, SET_TABLES, TABLES
 from colcap.soundness import pages_are_whole
 from colcap.store import JOURNAL_PREFIX, LOCK_NAME, Footer, PartFile, count_rows, read_footer, source
 
 _TOGETHER: Final = (("clips", "windows", "windows_mp4"), ("previews", "previews_webp"))
 """Tables that are committed together, with one fingerprint over all parts of a run."""
 
-_PRODUCTS: Final = {"windows": "windows_mp4", "previews": "previews_webp"}
 _UNREADABLE: Final = (OSError, pa.ArrowException, pl.exceptions.PolarsError)
 
 
@@ -256,7 +255,7 @@ class _Part:
         for file in self.files:
             if file.table in BLOB_TABLES:
                 there = self._read(file, self._blob_facts)
-                owner = next(table for table, blobs in _PRODUCTS.items() if blobs == file.table)
+                owner = FACTS_OF[file.table]
                 if there is not None and owner in facts:
                     texts = invariants.blobs(facts[owner], there, BLOB_TABLES[file.table])
                     self._add("blobs", file.table, texts)

@@ -22,6 +22,7 @@ from colcap.runners.plan import attempts, new_attempt, newest_whole
 from colcap.runners.progress import Progress
 from colcap.runners.queues import Cancelled
 from colcap.runners.timings import Timings
+from colcap.steps.media_rows import clip_of
 
 COLUMNS: Final = ("window_id", "attempt", "caption", "status", "error_kind", "error")
 
@@ -75,12 +76,12 @@ def plan_enhancement(
 
 def _by_part(run: Path, windows: frozenset[str]) -> dict[int, frozenset[str]]:
     """Window ids by the part they are in."""
-    clips = {window_id.rpartition(":")[0] for window_id in windows}
+    clips = {clip_of(window_id) for window_id in windows}
     parts = pl.read_parquet(run / manifests.FROZEN, columns=["clip_id", "part"])
     place = dict(parts.filter(pl.col("clip_id").is_in(list(clips))).iter_rows())
     found: dict[int, set[str]] = {}
     for window_id in windows:
-        found.setdefault(place[window_id.rpartition(":")[0]], set()).add(window_id)
+        found.setdefault(place[clip_of(window_id)], set()).add(window_id)
     return {part: frozenset(names) for part, names in found.items()}
 
 

@@ -202,7 +202,7 @@ def _calibration(media: MediaTrial | None, captions: CaptionTrial | None, rate: 
 def _notes(config: Config, caption: CaptionPlan, found: Surveyed, media: MediaTrial | None) -> Iterator[str]:
     if media is None:
         yield "bytes are by rule of thumb and hours are not known: no clips were tried"
-    elif media.clips:
+    else:
         yield f"bytes and hours are from a trial of {media.clips} clips, {media.windows} windows, on this machine"
     if len(caption.sets) > 1:
         yield f"{len(caption.sets)} caption sets: sizes and speed are the first one's"

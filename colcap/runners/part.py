@@ -14,6 +14,7 @@ from colcap.prompts import unindented
 from colcap.runners.plan import PREVIEW_TABLES, PartTodo, Plan
 from colcap.runners.rewrite import Rewrite
 from colcap.steps.media import clip_rows, table_rows
+from colcap.steps.media_rows import clip_of
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +46,7 @@ class OpenPart:
     def samples(self, made: pl.DataFrame) -> list[tuple[list[str], pl.DataFrame]]:
         """The windows to caption of some media rows, one a row, with the sets that want them."""
         samples = table_rows(made, "samples")
-        clip_ids = [window_id.rpartition(":")[0] for window_id in samples["window_id"]]
+        clip_ids = [clip_of(window_id) for window_id in samples["window_id"]]
         own = pl.Series("prompt_text", [self.prompts.get(clip_id) for clip_id in clip_ids], dtype=pl.String)
         sets = [self.todo.sets_for(window_id) for window_id in samples["window_id"]]
         self._wanted.update(name for names in sets for name in names)

@@ -15,6 +15,7 @@ from colcap.fingerprints import fingerprint, media_facts, preview_facts
 from colcap.footers import Part, read_footers
 from colcap.runners.jobs import CaptionJob
 from colcap.runners.runfile import read_run_file, saved_config
+from colcap.steps.media_rows import clip_of
 
 MEDIA_TABLES: Final = ("clips", "windows", "windows_mp4")
 PREVIEW_TABLES: Final = ("previews", "previews_webp")
@@ -54,7 +55,7 @@ class PartTodo:
     def sets_for(self, window_id: str) -> list[str]:
         """The caption sets that need this window captioned."""
         redo = self.redo
-        if redo is None or window_id.rpartition(":")[0] in redo.clips:
+        if redo is None or clip_of(window_id) in redo.clips:
             return list(self.captions)
         return [name for name in self.captions if window_id in redo.captions.get(name, ())]
 

@@ -35,6 +35,7 @@ from colcap.runners.plan import PREVIEW_TABLES, PartTodo, Plan, Redo
 from colcap.runners.progress import EnhanceProgress, Progress
 from colcap.runners.ray_cluster import own_node
 from colcap.runners.ray_folder import RunFolder
+from colcap.steps.media_rows import clip_of
 
 Row = dict[str, Any]
 """A part on its way through Ray: its number, what it needs (pickled by the driver), and what was counted."""
@@ -126,7 +127,7 @@ def caption_todo(run: Path, todo: PartTodo) -> PartTodo:
     if redo is None:
         return replace(todo, media=False, previews=False)
     windows = pl.read_parquet(store.table_dir(run, "windows") / store.part_name(todo.part), columns=["window_id"])
-    of_clips = {name for name in windows["window_id"] if name.rpartition(":")[0] in redo.clips}
+    of_clips = {name for name in windows["window_id"] if clip_of(name) in redo.clips}
     captions = {name: redo.captions.get(name, frozenset()) | of_clips for name in todo.captions}
     return replace(todo, media=False, previews=False, redo=Redo(captions=captions))
 
@@ -181,9 +182,9 @@ def make_part(job: Job, todo: PartTodo, handle: EngineHandle, cores: tuple[int, 
 def done_counts(plan: Plan, todo: PartTodo) -> Counter[str]:
     """What there is to count of a part that was done before."""
     counts: Counter[str] = Counter()
-    for count, table, wanted in (("clips", "clips", todo.media), ("windows", "windows", todo.media)):
+    for table in ("clips", "windows") if todo.media else ():
         path = store.table_dir(plan.run, table) / store.part_name(todo.part)
-        counts[count] += pl.scan_parquet(path).select(pl.len()).collect().item() if wanted else 0
+        counts[table] += pl.scan_parquet(path).select(pl.len()).collect().item()
     for name, attempt in todo.captions.items():
         path = store.table_dir(plan.run, "captions", name) / store.part_name(todo.part, attempt)
         counts["captions"] += pl.scan_parquet(path).select(pl.len()).collect().item()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 import polars as pl
 
 from colcap import store
 from colcap.runners.plan import PREVIEW_TABLES, Plan, Redo
 from colcap.runners.tasks import read_blobs
-from colcap.schema import BLOB_TABLES, TABLES
-
-FACTS_OF: Final = {"windows_mp4": "windows", "previews_webp": "previews"}
+from colcap.schema import BLOB_TABLES, FACTS_OF, TABLES
 
 
 class Rewrite:

@@ -26,6 +26,15 @@ def window_id(clip_id: str, index: int) -> str:
     return f"{clip_id}:{index:05d}"
 
 
+def clip_of(window_id: str) -> str:
+    """Id of a window's clip, which may have a colon in it itself.
+
+    >>> clip_of("street:00003")
+    'street'
+    """
+    return window_id.rpartition(":")[0]
+
+
 def window_made(name: str, made: media.Window) -> dict[str, Any]:
     """The media row of a known window's products."""
     return _row(None, _only_id(name), None, *_products(name, made))
