@@ -35,7 +35,9 @@ LIBAV_ERRORS: Final = (FFmpegError, OSError, ValueError, MemoryError, OverflowEr
 BUFFER_BYTES: Final = 1 << 20
 MAX_LOG_LINES: Final = 6
 MAX_COMPLAINTS: Final = 2
-HARMLESS: Final = ("not on whitelist", "mmco: unref short failure")
+NOT_LISTED: Final = "not on whitelist"
+"""libav says so of each sound track, whose decoder is never wanted, with the whole list."""
+HARMLESS: Final = (NOT_LISTED, "mmco: unref short failure")
 """Lines of no consequence: packets read without a decoder, and H.264's leading pictures of open GOPs."""
 
 Log = list[tuple[int, str, str]]
@@ -88,7 +90,7 @@ def complaints(log: Log, *readers: str) -> str | None:
     'libav: [h264] concealing 9 errors'
     """
     lines = [line for line in log if line[1] in readers and not any(word in line[2] for word in HARMLESS)]
-    return _quoted(lines, MAX_COMPLAINTS) if lines else None
+    return _quoted(lines, MAX_COMPLAINTS)
 
 
 def media_error(kind: str, text: str, log: Sequence[tuple[int, str, str]] = (), error: object = None) -> RowError:
@@ -96,9 +98,11 @@ def media_error(kind: str, text: str, log: Sequence[tuple[int, str, str]] = (), 
 
     >>> media_error("corrupt", "no frame decodes", [(16, "h264", "no frame!\\n")]).text
     'no frame decodes; libav: [h264] no frame!'
+    >>> media_error("corrupt", "no frame decodes", [(16, "aac", "Codec (aac) not on whitelist 'h264'")]).text
+    'no frame decodes'
     """
     reason = getattr(error, "strerror", None) or (str(error) if error is not None else None)
-    said = _quoted(log, MAX_LOG_LINES) if log else None
+    said = _quoted([line for line in log if NOT_LISTED not in line[2]], MAX_LOG_LINES)
     return RowError(kind, "; ".join(part for part in (text, reason, said) if part))
 
 
@@ -108,9 +112,9 @@ def unforeseen(error: Exception, log: Sequence[tuple[int, str, str]] = ()) -> Ro
     return media_error("unknown", f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}", log, error)
 
 
-def _quoted(log: Sequence[tuple[int, str, str]], most: int) -> str:
+def _quoted(log: Sequence[tuple[int, str, str]], most: int) -> str | None:
     lines = list(dict.fromkeys(f"[{name}] {line.strip()}" for _, name, line in log))
-    return "libav: " + " | ".join(lines[-most:])
+    return "libav: " + " | ".join(lines[-most:]) if lines else None
 
 
 def close_with(owner: object, output: OutputContainer) -> None:
@@ -171,6 +175,6 @@ def _open_error(error: BaseException, log: Log, limits: Limits) -> RowError:
         return media_error("too_large", "not enough memory to open the clip", log)
     if "max_streams" in said or "Number of streams" in said:
         return media_error("too_large", f"more than {limits.max_streams} streams (max_streams)", log)
-    if "not on whitelist" in said:
+    if NOT_LISTED in said:
         return media_error("unsupported", "the file is not one of the containers that are read", log)
     return media_error("unreadable", "not a readable video file", log, error)
