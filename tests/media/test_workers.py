@@ -107,6 +107,16 @@ def test_an_idle_worker_that_is_killed_is_replaced() -> None:
         assert pool.submit(allocate, 10).result(timeout=30) == 10
 
 
+def test_a_worker_is_replaced_after_so_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "TASKS_PER_WORKER", 3)
+    with MediaPool(1) as pool:
+        tasks = [pool.submit(os.getpid) for _ in range(7)]
+        result = [task.result(timeout=30) for task in tasks]
+
+    assert len(set(result[:3])) == len(set(result[3:6])) == 1
+    assert len(set(result)) == 3
+
+
 def test_a_worker_that_dies_as_its_task_is_handed_in_does_not_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
     check = BasePool._check_pool_status
 
