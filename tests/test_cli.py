@@ -95,6 +95,7 @@ FP8 = "captioning.fp8 (--captioning-use-fp8-weights): needs a GPU"
         (["status", "."], "is not a run folder, it has no run.toml"),
         (["run", "m.parquet", ".", "--no-generate-captions"], "is not empty and no run of colcap's, it has m.parquet"),
         (["run", "twice.parquet", "out", "--no-generate-captions"], "ids must be unique"),
+        (["run", "paths.parquet", "out"], "needs a column `uri` or `mp4`; it has path"),
         (["run", "m.parquet", "out", "--config", "typo.toml"], "unknown parameter; did you mean window_size?"),
         (["sql", "nowhere", "select 1"], "is not a run folder"),
         (["manifest", "nothing-here", "-o", "m2.parquet"], "no such file"),
@@ -106,6 +107,7 @@ def test_what_cannot_be_done_is_refused_with_2_before_any_work(
 ) -> None:
     (tmp_path / "m.parquet").write_bytes(manifest.read_bytes())
     pl.DataFrame({"uri": ["a.mp4", "b.mp4"], "clip_id": ["x", "x"]}).write_parquet(tmp_path / "twice.parquet")
+    pl.DataFrame({"path": ["a.mp4"]}).write_parquet(tmp_path / "paths.parquet")
     (tmp_path / "typo.toml").write_text("[captioning]\nwindow_sice = 3\n")
     before = sorted(tmp_path.iterdir())
 

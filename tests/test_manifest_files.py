@@ -63,7 +63,9 @@ def test_files_whose_columns_differ_are_refused(
         freeze(folder, tmp_path / "frozen.parquet", clips_per_part=2)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("", "folder without Parquet files"), ("*.parquet", "matches no file")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("", "folder without Parquet files .*; `colcap manifest"), ("*.parquet", "matches no file")]
+)
 def test_nothing_found_is_told(tmp_path: Path, name: str, expected: str) -> None:
     with pytest.raises(ManifestError, match=expected):
         freeze(tmp_path / name, tmp_path / "frozen", clips_per_part=2)

@@ -1,7 +1,7 @@
 """Manifests: from files to a Parquet of clips, and from there to a run's frozen copy, its parts and clips."""
 
 from colcap.manifests.files import ManifestFiles, open_manifest, open_parquet
-from colcap.manifests.frozen import FROZEN, checked_rows, extra_columns, freeze, iter_parts, with_ids
+from colcap.manifests.frozen import FROZEN, check_columns, checked_rows, extra_columns, freeze, iter_parts, with_ids
 from colcap.manifests.listing import EXTENSIONS, from_sources, write_manifest
 from colcap.manifests.reader import ClipReader, local_path
 
@@ -10,6 +10,7 @@ __all__ = [
     "FROZEN",
     "ClipReader",
     "ManifestFiles",
+    "check_columns",
     "checked_rows",
     "extra_columns",
     "freeze",

@@ -92,7 +92,8 @@ def _find_files(given: Path) -> list[Path]:
     if given.is_dir():
         found = sorted(path for path in given.rglob("*.parquet") if path.is_file() and not _is_hidden(path, given))
         if not found:
-            raise ManifestError(f"{given}: is a folder without Parquet files (*.parquet)")
+            listing = f"`colcap manifest {given} -o clips.parquet` lists its clips in one"
+            raise ManifestError(f"{given}: is a folder without Parquet files (*.parquet); {listing}")
         return found
     if given.exists() or not glob.has_magic(str(given)):
         return [given]

@@ -71,7 +71,7 @@ def checked_rows(
     ManifestError : see `freeze`; some only after the rows before.
     """
     source = open_manifest(manifest)
-    _check_columns(source.schema, manifest)
+    check_columns(source.schema, manifest)
     ids: set[str] = set()  # about 100 bytes an id, and the one thing here that grows with the manifest
     for file, row, frame in _numbered_batches(source, limit):
         frozen = _freeze_rows(frame, row, file, clips_per_part, http=http)
@@ -81,7 +81,13 @@ def checked_rows(
         raise ManifestError(f"{manifest}: has no rows")
 
 
-def _check_columns(schema: pa.Schema, manifest: Path | Url) -> None:
+def check_columns(schema: pa.Schema, manifest: Path | Url) -> None:
+    """Refuse a manifest by its columns alone.
+
+    Raises
+    ------
+    ManifestError : neither `uri` nor `mp4` is there, a column has the name of one of ours, or another type.
+    """
     names = set(schema.names)
     if not names & {"uri", "mp4"}:
         raise ManifestError(f"{manifest}: needs a column `uri` or `mp4`; it has {', '.join(schema.names)}")

@@ -19,6 +19,7 @@ from colcap.qa.apart import Question, ask_apart
 from colcap.qa.connect import MEMORY_LIMIT, connect
 from colcap.qa.named import find, listing
 from colcap.qa.views import view_statements
+from colcap.schema import BLOB_TABLES
 
 
 def ask(
@@ -52,12 +53,21 @@ def ask(
         if isinstance(source, DuckDBPyConnection):
             return _ask_here(source, sql, params or {}, timeout_s)
         run = Path(os.path.realpath(source))
-        views = view_statements(run, blobs=blobs)
-        return _frame(ask_apart(Question(run, views, sql, dict(params or {}), MEMORY_LIMIT), timeout_s=timeout_s))
+        question = Question(run, view_statements(run, blobs=blobs), sql, dict(params or {}), MEMORY_LIMIT)
+        try:
+            return _frame(ask_apart(question, timeout_s=timeout_s))
+        except QueryError as error:
+            raise _with_hint(error, blobs=blobs) from None
     named = find(sql.strip()[1:])
     opened = nullcontext(source) if isinstance(source, DuckDBPyConnection) else closing(connect(source, blobs=blobs))
     with opened as connection:
         return _ask_here(connection, named.sql, named.bind(params or {}), timeout_s)
+
+
+def _with_hint(error: QueryError, *, blobs: bool) -> QueryError:
+    """Say how the tables of bytes are seen, where one of them was asked for and is not there."""
+    missed = not blobs and any(f"Table with name {table} does not exist" in str(error) for table in BLOB_TABLES)
+    return QueryError(f"{error}\n\nTables of bytes are seen with --blobs (blobs=True).") if missed else error
 
 
 def _ask_here(connection: DuckDBPyConnection, sql: str, params: Mapping[str, object], timeout_s: float) -> pl.DataFrame:

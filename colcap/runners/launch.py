@@ -12,7 +12,7 @@ from rich.console import Console
 
 from colcap import store
 from colcap.config import Config
-from colcap.manifests import open_manifest
+from colcap.manifests import check_columns, open_manifest
 from colcap.models.weights import ResolvedModel
 from colcap.objects import Url
 from colcap.runners import choices, preflight
@@ -55,7 +55,7 @@ def run(
     ------
     ColcapError : what is wrong and what to do; see errors.py.
     """
-    open_manifest(source)  # before a folder is made for it
+    check_columns(open_manifest(source).schema, source)  # before weights are fetched and a folder is made for it
     jobs = check(config, given)
     text = _text_model(config) if config.enhance_captions else None
     with writing(folder), logged(folder, "run", given.console):

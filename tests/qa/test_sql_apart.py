@@ -42,6 +42,8 @@ def test_the_answer_is_that_of_a_connection(run: Path) -> None:
     assert result.equals(expected)
     assert result.schema == expected.schema
     assert ask(run, "select mp4 from windows_mp4 limit 0", blobs=True).shape == (0, 1)
+    with pytest.raises(QueryError, match="--blobs"):
+        ask(run, "select mp4 from windows_mp4 limit 0")
 
 
 @pytest.mark.parametrize("sql", TOO_LARGE, ids=lambda sql: sql[:40])
