@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from colcap.errors import RowError
 from colcap.media.damage import damage
-from colcap.media.libav import DECODERS, Log, media_error, open_clip
+from colcap.media.libav import DECODERS, Log, complaints, media_error, open_clip
 from colcap.media.limits import Limits
 from colcap.media.random_access import is_random_access
 from colcap.media.timeline import Timeline, has_hole, is_increasing, timeline_of
@@ -109,7 +109,7 @@ def read_clip(data: bytes, limits: Limits, log: Log, *, num_threads: int = 1, pr
     Raises
     ------
     RowError
-        too_large, unreadable, unsupported, no_video (skipped), no_frames, corrupt.
+        too_large, unreadable, unsupported, no_video (skipped), no_frames (skipped where the clip is sound), corrupt.
     """
     with open_clip(data, limits, log, probe=probe) as container:
         stream = _video_stream(container, limits, log)
@@ -164,8 +164,17 @@ def _read_packets(
         packets.pop()
         trouble = trouble or "the last packet is cut off"
     if not packets:
-        raise media_error("no_frames" if trouble is None else "corrupt", trouble or "the video stream is empty", log)
+        raise _empty(container, stream, trouble, log)
     return packets, trouble
+
+
+def _empty(container: InputContainer, stream: VideoStream, trouble: str | None, log: Log) -> RowError:
+    """The row of a clip without packets, which is sound where nothing speaks of some that are lost."""
+    if trouble is not None:
+        return media_error("corrupt", trouble, log)
+    if stream.frames or complaints(log, container.format.name):
+        return media_error("no_frames", f"the video stream is empty ({stream.frames} frames are declared)", log)
+    return RowError("no_frames", "the video stream is empty", skipped=True)
 
 
 def _source(

@@ -45,8 +45,8 @@ def process_clip(data: bytes, wanted: Wanted, limits: Limits = DEFAULT_LIMITS) -
     Raises
     ------
     RowError
-        The clip as a whole gives nothing: unreadable, unsupported, no_video (skipped), no_frames, too_short
-        (skipped), corrupt, too_large; unknown for what nobody foresaw.
+        The clip as a whole gives nothing: unreadable, unsupported, no_video (skipped), no_frames (skipped
+        where the clip is sound), too_short (skipped), corrupt, too_large; unknown for what nobody foresaw.
 
     Notes
     -----

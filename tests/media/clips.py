@@ -184,10 +184,13 @@ def psnr(ours: Sequence[Picture], theirs: Sequence[Picture]) -> float:
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4.0,\nhttp://127.0.0.1:9/clip.ts\n"
 
 
-def sound_only() -> bytes:
-    """An mp4 with a second of silence."""
+def sound_only(container: str = "mp4", *, empty_video: bool = False) -> bytes:
+    """A second of silence, perhaps with a video stream that has no frames, which mp4 leaves out."""
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as output:
+    with av.open(file, "w", format=container) as output:
+        if empty_video:
+            video = output.add_stream("mpeg4", rate=25)
+            video.width, video.height, video.pix_fmt = 160, 112, "yuv420p"
         stream = output.add_stream("aac", rate=44100)
         for i in range(25):
             output.mux(stream.encode(silence(i, 25)))

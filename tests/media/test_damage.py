@@ -88,6 +88,22 @@ def test_a_clip_without_video_is_skipped() -> None:
     assert (raised.value.kind, raised.value.status) == ("no_video", "skipped")
 
 
+@pytest.mark.parametrize("container", ["matroska", "avi", "mpegts"])
+def test_a_clip_without_frames_is_skipped(container: str) -> None:
+    with pytest.raises(RowError) as raised:
+        process_clip(clips.sound_only(container, empty_video=True), WANTED)
+
+    assert (raised.value.kind, raised.value.status) == ("no_frames", "skipped")
+
+
+def test_a_clip_whose_frames_are_cut_off_is_an_error() -> None:
+    with pytest.raises(RowError) as raised:
+        process_clip(clips.clip("h264 mkv")[:1100], WANTED)
+
+    assert (raised.value.kind, raised.value.status) == ("no_frames", "error")
+    assert "File ended prematurely" in raised.value.text
+
+
 def test_a_clip_whose_frames_do_not_decode_is_corrupt() -> None:
     data = bytearray(clips.clip("h264 gop 12"))
     start = data.index(b"mdat") + 4
