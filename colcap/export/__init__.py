@@ -15,9 +15,10 @@ from colcap.export import curator, jsonl, parquet, webdataset
 from colcap.export.folder import Folder, opened
 from colcap.export.names import Names, alike
 from colcap.export.options import COLUMNS, Media, Options, Write
-from colcap.export.rows import Choice, PartRows, caption_sets, check_set, parts, read_part
+from colcap.export.rows import Choice, PartRows, check_set, parts, read_part
 from colcap.manifests import FROZEN, open_parquet
 from colcap.objects import Url
+from colcap.qa.views import caption_sets
 from colcap.store import as_given, list_parts
 
 Format = Literal["curator", "webdataset", "jsonl", "parquet"]

@@ -16,6 +16,7 @@ from colcap.errors import QueryError, printable
 from colcap.qa.connect import connect
 from colcap.qa.queries import ask
 from colcap.qa.select import EVERYTHING, ask_where
+from colcap.qa.views import caption_sets
 from colcap.store import list_parts, part_name, table_dir
 
 ROWS: Final = """
@@ -82,12 +83,6 @@ class Choice:
         rows = f"select * from ({EVERYTHING}) where {of_set}"
         query = "select distinct part, clip_id, window_id, caption_set from ({matching})"
         return ask_where(self.run, query, rows=rows, where=self.where, params={"caption_set": self.caption_set})
-
-
-def caption_sets(run: Path) -> list[str]:
-    """Names of the sets that have captions, in alphabetical order."""
-    folders = sorted((run / "captions").glob("set=*"))
-    return [folder.name.removeprefix("set=") for folder in folders if list_parts(folder)]
 
 
 def check_set(run: Path, wanted: str | None) -> None:

@@ -12,7 +12,7 @@ import pickle
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from colcap.engines.child import die_with
 from colcap.errors import QueryError, Refused, RunError, printable
-from colcap.qa.answer import FAILURES, answer
+from colcap.qa.answer import FAILURES, Select, answer
 from colcap.qa.locked import open_locked
 
 MAX_MEMORY_BYTES: Final = 3 << 30
@@ -42,10 +42,8 @@ class Question:
     """The run folder, without links."""
     views: Sequence[str]
     """What makes its views."""
-    sql: str
-    """Anything: it is checked where it runs."""
-    params: Mapping[str, object]
-    """Values of its `$name` parameters."""
+    select: Select
+    """A stranger's."""
     memory_limit: str
     """As `locked.open_locked` takes it."""
 
@@ -97,7 +95,7 @@ def main() -> None:
 
 def _reply(question: Question) -> None:
     with closing(open_locked(question.run, question.views, memory_limit=question.memory_limit)) as connection:
-        schema, batches = answer(connection, question.sql, question.params)
+        schema, batches = answer(connection, question.select)
         with pa.ipc.new_stream(sys.stdout.buffer, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)

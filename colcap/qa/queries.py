@@ -14,7 +14,7 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 from colcap.errors import QueryError, printable
-from colcap.qa.answer import FAILURES, answer
+from colcap.qa.answer import FAILURES, Select, answer
 from colcap.qa.apart import Question, ask_apart
 from colcap.qa.connect import MEMORY_LIMIT, connect
 from colcap.qa.named import find, listing
@@ -50,18 +50,25 @@ def ask(
     if sql.strip() == "@":
         return listing()
     if not sql.lstrip().startswith("@"):
-        if isinstance(source, DuckDBPyConnection):
-            return _ask_here(source, sql, params or {}, timeout_s)
-        run = Path(os.path.realpath(source))
-        question = Question(run, view_statements(run, blobs=blobs), sql, dict(params or {}), MEMORY_LIMIT)
-        try:
-            return _frame(ask_apart(question, timeout_s=timeout_s))
-        except QueryError as error:
-            raise _with_hint(error, blobs=blobs) from None
+        return ask_select(source, Select(sql, dict(params or {})), blobs=blobs, timeout_s=timeout_s)
     named = find(sql.strip()[1:])
     opened = nullcontext(source) if isinstance(source, DuckDBPyConnection) else closing(connect(source, blobs=blobs))
     with opened as connection:
-        return _ask_here(connection, named.sql, named.bind(params or {}), timeout_s)
+        return _ask_here(connection, Select(named.sql, named.bind(params or {})), timeout_s)
+
+
+def ask_select(
+    source: Path | DuckDBPyConnection, select: Select, *, blobs: bool = False, timeout_s: float = 300
+) -> pl.DataFrame:
+    """Ask a SELECT, as `ask` does."""
+    if isinstance(source, DuckDBPyConnection):
+        return _ask_here(source, select, timeout_s)
+    run = Path(os.path.realpath(source))
+    question = Question(run, view_statements(run, blobs=blobs), select, MEMORY_LIMIT)
+    try:
+        return _frame(ask_apart(question, timeout_s=timeout_s))
+    except QueryError as error:
+        raise _with_hint(error, blobs=blobs) from None
 
 
 def _with_hint(error: QueryError, *, blobs: bool) -> QueryError:
@@ -70,11 +77,11 @@ def _with_hint(error: QueryError, *, blobs: bool) -> QueryError:
     return QueryError(f"{error}\n\nTables of bytes are seen with --blobs (blobs=True).") if missed else error
 
 
-def _ask_here(connection: DuckDBPyConnection, sql: str, params: Mapping[str, object], timeout_s: float) -> pl.DataFrame:
+def _ask_here(connection: DuckDBPyConnection, select: Select, timeout_s: float) -> pl.DataFrame:
     stopped = threading.Event()
     try:
         with _deadline(connection, timeout_s, stopped):
-            schema, batches = answer(connection, sql, params)
+            schema, batches = answer(connection, select)
             return _frame(pa.Table.from_batches(batches, schema))
     except (*FAILURES, pl.exceptions.PolarsError) as error:
         if stopped.is_set():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -43,18 +44,60 @@ def view_statements(run: Path, *, blobs: bool, part: int | None = None) -> list[
     """
     if not (run / FROZEN).is_file():
         raise RunError(f"{given(run)}: is not a run folder, it has no {FROZEN}")
-    tables = [table for table in (*TABLES, *SIDE_TABLES) if blobs or table not in BLOB_TABLES]
-    return [statement for table in tables for statement in _views(run, table, part)]
+    statements: list[str] = []
+    for table in (*TABLES, *SIDE_TABLES):
+        if blobs or table not in BLOB_TABLES:
+            files = [file for file in part_files(run, table) if part in (None, file.part)]
+            if table in BLOB_TABLES and (mirror := mirror_of(run)):
+                mirror.fetch_whole(file.path for file in files)
+            statements += _views(table, files, _columns(run, table))
+    return statements
 
 
-def _views(run: Path, table: str, part: int | None) -> Iterator[str]:
-    columns = _columns(table) | (_extra_columns(run) if table == "clips" else {})
-    files = [file for file in part_files(run, table) if part in (None, file.part)]
-    if table in BLOB_TABLES and (mirror := mirror_of(run)):
-        mirror.fetch_whole(file.path for file in files)
-    yield f"CREATE VIEW {table} AS {_scan(files, columns)}"
-    if table in SET_TABLES:
-        yield f"CREATE VIEW {table}_latest AS {_latest(files, columns)}"
+def share_statements(run: Path, *, num_bytes: int) -> list[list[str]]:
+    """CREATE VIEW of tables in the schema `share`, for one share of the run's parts after another.
+
+    The rows of a part join among themselves, so a join over a share is all that the run's has of its clips. It needs
+    the memory of a share; the one over the whole run would need it all.
+
+    Parameters
+    ----------
+    run : the run folder, without links.
+    num_bytes : of part files in a share, give or take a part.
+
+    Returns
+    -------
+    The statements of each share; of one without rows where there is no part yet.
+    """
+    tables = [table for table in TABLES if table not in BLOB_TABLES]
+    files = {table: part_files(run, table) for table in tables}
+    numbers = _share_numbers((file for some in files.values() for file in some), num_bytes)
+    shares: dict[int, dict[str, list[PartFile]]] = {n: defaultdict(list) for n in {0, *numbers.values()}}
+    for table in tables:
+        for file in files[table]:
+            shares[numbers[file.part]][table].append(file)
+    columns = {table: _columns(run, table) for table in tables}
+    return [
+        ["CREATE SCHEMA IF NOT EXISTS share"]
+        + [view for table in tables for view in _views(f"share.{table}", shares[n][table], columns[table])]
+        for n in sorted(shares)
+    ]
+
+
+def _share_numbers(files: Iterable[PartFile], num_bytes: int) -> dict[int, int]:
+    """Part -> number of its share."""
+    sizes: Counter[int] = Counter()
+    for file in files:
+        sizes[file.part] += file.path.stat().st_size
+    parts = sorted(sizes)
+    starts = accumulate((sizes[part] for part in parts), initial=0)
+    return {part: start // num_bytes for part, start in zip(parts, starts, strict=False)}
+
+
+def _views(name: str, files: list[PartFile], columns: Mapping[str, str]) -> Iterator[str]:
+    yield f"CREATE OR REPLACE VIEW {name} AS {_scan(files, columns)}"
+    if name.removeprefix("share.") in SET_TABLES:
+        yield f"CREATE OR REPLACE VIEW {name}_latest AS {_latest(files, columns)}"
 
 
 def part_files(run: Path, table: str) -> list[PartFile]:
@@ -64,8 +107,15 @@ def part_files(run: Path, table: str) -> list[PartFile]:
     return [file for folder in sorted((run / table).glob("set=*")) for file in list_parts(folder)]
 
 
-def _columns(table: str) -> dict[str, str]:
-    return {name: _SQL_TYPES[type(kind)] for name, kind in {**TABLES, **SIDE_TABLES}[table].items()}
+def caption_sets(run: Path) -> list[str]:
+    """Names of the sets that have captions, in alphabetical order."""
+    folders = sorted((run / "captions").glob("set=*"))
+    return [folder.name.removeprefix("set=") for folder in folders if list_parts(folder)]
+
+
+def _columns(run: Path, table: str) -> dict[str, str]:
+    ours = {name: _SQL_TYPES[type(kind)] for name, kind in {**TABLES, **SIDE_TABLES}[table].items()}
+    return ours | _extra_columns(run) if table == "clips" else ours
 
 
 def _extra_columns(run: Path) -> dict[str, str]:

@@ -75,6 +75,7 @@ def test_nothing_is_fetched_from_a_network(page: Page) -> None:
         ("möwen", ["clip-harbour 0"]),
         ("コンテナ", []),
         ("moov atom", ["broken"]),
+        ("street.MP4", ["clip-street 0", "clip-street 1", "clip-street 2"]),
         ("<script>", None),
         ("zebra", []),
     ],

@@ -9,7 +9,9 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
 
+from colcap.qa.answer import First
 from colcap.qa.select import EVERYTHING, ask_where
+from colcap.qa.views import caption_sets
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -19,16 +21,11 @@ _SHOWN: Final = (
     "enhanced_caption, enhanced_tokens, status, error_kind, error, warning"
 )
 
-# Not materialized: all captions of a run do not fit into memory. No window has more rows than there are sets.
-_CHOSEN: Final = f"""
-with
-matching as not materialized (select {_SHOWN} from ({{matching}})),
-counted as (
-    select count(distinct window_id) as windows, count(distinct clip_id) filter (window_id is null) as clips
-    from matching
-)
-select * from matching, counted order by clip_id, window_index, caption_set
-limit $limit * greatest(1, (select count(distinct caption_set) from captions))
+_ORDER: Final = ("clip_id", "window_index", "caption_set")
+_FIRST: Final = f"select {_SHOWN} from ({{matching}}) order by {', '.join(_ORDER)} limit $rows"
+_COUNT: Final = """
+select count(distinct window_id) as windows, count(distinct clip_id) filter (window_id is null) as clips
+from ({matching})
 """
 
 
@@ -91,6 +88,11 @@ class Card:
     said: tuple[Said, ...]
     """By caption set, in alphabetical order; at least one."""
 
+    @property
+    def file_name(self) -> str:
+        """Of the clip, without its folders; empty where the manifest has its bytes."""
+        return self.uri.rpartition("/")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
@@ -149,10 +151,12 @@ def choose(run: Path, *, where: str | None = None, limit: int = 2000) -> Choice:
     ------
     QueryError : the condition is wrong, or would do more than read.
     """
-    rows = ask_where(run, _CHOSEN, rows=EVERYTHING, where=where, params={"limit": limit})
+    most = limit * max(1, len(caption_sets(run)))  # no window has more rows than there are sets
+    first = First(_ORDER, most)
+    rows = ask_where(run, _FIRST, rows=EVERYTHING, where=where, params={"rows": most}, first=first)
+    total = ask_where(run, _COUNT, rows=EVERYTHING, where=where).sum()
     windows = groupby(rows.iter_rows(named=True), key=lambda row: (row["clip_id"], row["window_id"]))
-    total = Count(rows["windows"].item(0), rows["clips"].item(0)) if rows.height else Count(0, 0)
-    return Choice(tuple(_card(tuple(same)) for _, same in islice(windows, limit)), total)
+    return Choice(tuple(_card(tuple(same)) for _, same in islice(windows, limit)), Count(*total.row(0)))
 
 
 def _card(rows: tuple[dict[str, Any], ...]) -> Card:
