@@ -37,11 +37,28 @@ signatures as materialized (
         xor(hash(caption_set, hands, 3), list_bit_xor(list_filter(words, lambda word: word % hands = 3))) as band_4
     from dealt
 ),
-shared as (
+-- Hands that several captions have, with the first of these. Each asks how many there were before it, and so waits for that:
+-- of ten million captions one such table fits into memory, and four don't.
+shared_1 as materialized (
     select band_1 as band, min(id) as id from signatures group by band_1 having min(id) <> max(id)
-    union all select band_2, min(id) from signatures group by band_2 having min(id) <> max(id)
-    union all select band_3, min(id) from signatures group by band_3 having min(id) <> max(id)
-    union all select band_4, min(id) from signatures group by band_4 having min(id) <> max(id)
+),
+shared_2 as materialized (
+    select band_2 as band, min(id) as id
+    from signatures, (select count(*) as before from shared_1) where before >= 0
+    group by band_2 having min(id) <> max(id)
+),
+shared_3 as materialized (
+    select band_3 as band, min(id) as id
+    from signatures, (select count(*) as before from shared_2) where before >= 0
+    group by band_3 having min(id) <> max(id)
+),
+shared_4 as materialized (
+    select band_4 as band, min(id) as id
+    from signatures, (select count(*) as before from shared_3) where before >= 0
+    group by band_4 having min(id) <> max(id)
+),
+shared as (
+    from shared_1 union all from shared_2 union all from shared_3 union all from shared_4
 ),
 chosen as materialized (
     select distinct banded.id, shared.id as other_id
