@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -154,9 +154,12 @@ def choose(run: Path, *, where: str | None = None, limit: int = 2000) -> Choice:
     most = limit * max(1, len(caption_sets(run)))  # no window has more rows than there are sets
     first = First(_ORDER, most)
     rows = ask_where(run, _FIRST, rows=EVERYTHING, where=where, params={"rows": most}, first=first)
-    total = ask_where(run, _COUNT, rows=EVERYTHING, where=where).sum()
     windows = groupby(rows.iter_rows(named=True), key=lambda row: (row["clip_id"], row["window_id"]))
-    return Choice(tuple(_card(tuple(same)) for _, same in islice(windows, limit)), Count(*total.row(0)))
+    cards = tuple(_card(tuple(same)) for _, same in windows)
+    if rows.height < most:  # nothing was left out
+        return Choice(cards[:limit], count(cards))
+    total = ask_where(run, _COUNT, rows=EVERYTHING, where=where).sum()
+    return Choice(cards[:limit], Count(*total.row(0)))
 
 
 def _card(rows: tuple[dict[str, Any], ...]) -> Card:
