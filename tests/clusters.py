@@ -13,9 +13,9 @@ MACHINE: Final = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
 
 @contextmanager
-def loopback_cluster(num_machines: int = 2, *, num_cpus: int = 1) -> Iterator[Cluster]:
-    """A cluster of so many machines; its processes have the environment of now."""
-    machine = {**MACHINE, "num_cpus": num_cpus}
+def loopback_cluster(num_machines: int = 2, *, num_cpus: int = 1, num_gpus: int = 0) -> Iterator[Cluster]:
+    """A cluster of so many machines; its processes have the environment of now. What it says of GPUs, Ray believes."""
+    machine = {**MACHINE, "num_cpus": num_cpus, "num_gpus": num_gpus}
     started = Cluster(initialize_head=True, head_node_args=machine)
     try:
         for _ in range(num_machines - 1):

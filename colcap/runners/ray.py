@@ -168,6 +168,7 @@ def _through(data: Any, stage: _Stage) -> Any:
     )
     if stage.machines:
         resources["ray_remote_args_fn"] = in_turn(stage.machines)
+        resources["memory"] = 1  # an actor that asks for nothing goes to any machine, whatever it is told
     return data.map(stage.work, fn_constructor_kwargs=dict(stage.arguments), compute=pool, **resources)
 
 

@@ -12,8 +12,8 @@ from simulated import Simulated, simulated_engine
 
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
-    """Two machines, which no test may harm."""
-    with loopback_cluster() as started:
+    """Two machines, which no test may harm, with two GPUs each, as they say."""
+    with loopback_cluster(num_gpus=2) as started:
         yield started
 
 

@@ -1,17 +1,49 @@
-"""What a run asks Ray for: GPUs and CPUs for each engine, a machine for each, few parts at once."""
+"""What a run asks Ray for, and gets: GPUs and CPUs for each engine, a machine for each, few parts at once."""
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from pathlib import Path
+
 import pytest
+import ray
+from ray import cloudpickle
 from ray.cluster_utils import Cluster as RayCluster
 
 from colcap.config import Config
 from colcap.errors import ConfigError
 from colcap.runners.ray import PARTS_PER_ACTOR, PARTS_QUEUED, _actors, _dataset, _row, _Stage, _through
-from colcap.runners.ray_cluster import Cluster, connected, in_turn
+from colcap.runners.ray_cluster import Cluster, _on, connected, in_turn, own_node
+from colcap.runners.ray_parts import Board, Row
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # machines do not have the tests
 
 A, B = "a" * 56, "b" * 56
 """Machines, as Ray calls them."""
+
+
+class Placed:
+    """An actor that says where it is and what it has; it works only once all are there, or one would do it all."""
+
+    def __init__(self, folder: Path, actors: int) -> None:
+        self.folder, self.actors = folder, actors
+        (folder / str(os.getpid())).write_text(f"{own_node()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
+
+    def __call__(self, row: Row) -> Row:
+        deadline = time.monotonic() + 100
+        while len(list(self.folder.iterdir())) < self.actors and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return row
+
+
+def places(folder: Path, *, actors: int, gpus: int = 0, machines: tuple[str, ...] = ()) -> list[list[str]]:
+    """Where so many actors are that ask for no CPU, and what GPUs they have."""
+    arguments = {"folder": folder, "actors": actors}
+    stage = _Stage(Placed, arguments, cpus=0, gpus=gpus, actors=actors, machines=machines)
+    assert len(list(_through(_dataset([_row(part, None) for part in range(actors)]), stage).iter_rows())) == actors
+    return sorted(path.read_text().split() for path in folder.iterdir())
 
 
 def machines(count: int, *, cpus: int, gpus: int = 0) -> Cluster:
@@ -54,6 +86,23 @@ def test_actors_without_a_gpu_go_to_the_machines_in_turn() -> None:
 
     assert [each.node_id for each in result] == [A, B, A]
     assert all(each.soft for each in result)  # a machine that has died keeps no actor from starting
+
+
+def test_no_two_actors_have_the_same_gpu(cluster: RayCluster, tmp_path: Path) -> None:
+    with connected(cluster.address) as there:
+        result = places(tmp_path, actors=4, gpus=1)
+
+    assert result == sorted([node, gpu] for node in there.node_ids for gpu in "01")
+
+
+def test_actors_are_where_they_should_be_though_every_cpu_is_busy(cluster: RayCluster, tmp_path: Path) -> None:
+    with connected(cluster.address) as there:
+        nodes = there.node_ids
+        busy = [ray.remote(num_cpus=1)(Board).options(scheduling_strategy=_on(node)).remote() for node in nodes]
+        ray.get([each.again.remote() for each in busy])
+        result = places(tmp_path, actors=4, machines=nodes)
+
+    assert result == sorted([node] for node in [*nodes, *nodes])
 
 
 def test_no_more_parts_are_handed_to_an_actor_than_may_be_lost_with_it(cluster: RayCluster) -> None:

@@ -126,7 +126,7 @@ def caption_actors() -> list[psutil.Process]:
 
 
 def with_engines(machines: list[Any]) -> list[Any]:
-    """Those that have an actor: Ray gives none to a machine whose only CPU is busy at that moment."""
+    """Those whose actor has started by now."""
     return [machine for machine in machines if any(of_node(actor, machine) for actor in caption_actors())]
 
 
