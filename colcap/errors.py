@@ -76,6 +76,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """Say how many.
+
+    >>> counted(2000, "window"), counted(1, "part")
+    ('2,000 windows', '1 part')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(text: str) -> str:
     """Show control characters, line ends among them, as their escapes: nothing then looks like a line of ours.
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from colcap.cli.shared import EXISTING_RUN, PLACE, ctrl_c, err, out, print_summary
 from colcap.config import WINDOW_PARAMETERS
-from colcap.errors import ManifestError
+from colcap.errors import ManifestError, counted
 from colcap.flags import SectionedCommand, parameter_flags, parameters, section_flags
 from colcap.objects.url import Url
 
@@ -282,7 +282,7 @@ def enhance(
 
 def tell(chosen: Selection, done: str) -> None:
     """Say what would be done again."""
-    out.print(f"{chosen.count:,} windows in {len(chosen.windows):,} parts would be {done}")
+    out.print(f"{counted(chosen.count, 'window')} in {counted(len(chosen.windows), 'part')} would be {done}")
     if chosen.unchanged:
         out.print(f"{chosen.unchanged:,} more have this very caption already and would be left alone")
 

@@ -58,3 +58,9 @@ def test_a_mistake_is_told_in_the_writers_words(run: Path, where: str, said: str
 
 def test_a_comment_or_a_bracket_in_a_text_is_no_mistake(run: Path) -> None:
     assert failures(run, "error <> 'a) or (b' -- and so on").height == 2
+
+
+@pytest.mark.parametrize("ask", [ASKED["export"], ASKED["retry"]], ids=["export", "retry"])
+def test_a_condition_only_reads_the_run(run: Path, ask: Callable[[Path, str], object]) -> None:
+    with pytest.raises(QueryError, match="file system operations are disabled"):
+        ask(run, "exists (from read_text('/etc/passwd'))")

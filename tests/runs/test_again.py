@@ -1,4 +1,4 @@
-"""Fixing what SQL finds: windows captioned again, other sets, previews made anew, failures retried."""
+"""Fixing what SQL finds, from the stored windows: captioned again, other sets, previews made anew, enhanced again."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 from polars.testing import assert_frame_equal
+from simulated import Simulated
 
 import colcap
-from colcap import store
+from colcap import manifests, store
+from colcap.cli import cli
 from colcap.engines.base import Engine
 from colcap.errors import ColcapError, ConfigError, QueryError
 from colcap.qa.check import check
@@ -21,11 +24,21 @@ TINY: dict[str, Any] = {"model_variant": "tiny"}
 
 
 @pytest.fixture(scope="module")
-def finished(manifest: Path, tiny_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of four clips, two a part, whose captions are cut off after three tokens."""
-    folder = tmp_path_factory.mktemp("again") / "out"
+def manifest(clips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of clips of its own."""
+    clips = shutil.copytree(clips_folder, tmp_path_factory.mktemp("again") / "clips")
+    path = clips.parent / "m.parquet"
+    manifests.from_sources([str(clips)]).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(manifest: Path, tiny_engine: Engine) -> Path:
+    """A run of four clips, two a part, whose captions are cut off after three tokens; the clips are gone since."""
+    folder = manifest.parent / "out"
     cut_short = TINY | {"max_output_tokens": 3}
     colcap.run(manifest, folder, engine=tiny_engine, captioning=cut_short, clips_per_part=2)
+    shutil.rmtree(manifest.parent / "clips")
     return folder
 
 
@@ -113,6 +126,40 @@ def test_previews_are_made_again_in_their_place(run: colcap.Run) -> None:
     assert set(after.filter(changed)["height"]) == {64}
     assert after.filter(changed)["fingerprint"].unique().to_list() != before["fingerprint"].unique().to_list()
     assert check(run.path, verify=True) == []
+
+
+def test_captions_that_sql_finds_are_enhanced_again(run: colcap.Run, simulated: Simulated) -> None:
+    colcap.enhance(run.path, **simulated.captioning())
+    before = contents(run)
+
+    colcap.enhance(run.path, where="clip_id = 'change'", prompt_text="Say it well.", **simulated.captioning())
+
+    attempts = run.sql("select window_id, attempt from enhanced_latest order by 1").rows()
+    assert attempts == [("across:00000", 1), ("change:00000", 2), ("change:00001", 2), ("short:00000", 1)]
+    assert {name: contents(run)[name] for name in before} == before
+    assert check(run.path, verify=True) == []
+
+
+CHANGE = ["--where", "clip_id = 'change'"]
+TOLD = {
+    "2 windows in 1 part would be captioned": ["caption", *CHANGE, "--captioning-max-output-tokens", "512"],
+    "1 window in 1 part would be captioned": ["caption", "--where", "end_s > 9", "--set", "new"],
+    "4 windows in 2 parts would be captioned": ["caption", "--set", "new"],
+    "4 more have this very caption already": ["caption", "--where", "true"],
+    "2 windows in 1 part would be previewed": ["preview", *CHANGE],
+    "2 windows in 1 part would be enhanced": ["enhance", *CHANGE],
+}
+
+
+@pytest.mark.parametrize("told", TOLD)
+def test_a_dry_run_says_how_many_and_changes_nothing(run: colcap.Run, told: str) -> None:
+    verb, *options = TOLD[told]
+    before = contents(run)
+
+    result = CliRunner().invoke(cli, [verb, str(run.path), *options, "--dry-run"])
+
+    assert told in result.output
+    assert contents(run) == before
 
 
 @pytest.mark.parametrize("where", ["1 = (select 1 from read_text('/etc/passwd'))", "true) -- ", "no_such_column = 1"])

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+from colcap.errors import counted
 from colcap.qa.answer import First
 from colcap.qa.select import EVERYTHING, ask_where
 from colcap.qa.views import caption_sets
@@ -109,12 +110,8 @@ class Count:
         >>> print(Count(2000, 0), "|", Count(1, 2))
         2,000 windows | 1 window, 2 clips without windows
         """
-        clips = f", {_number(self.clips, 'clip')} without windows" if self.clips else ""
-        return _number(self.windows, "window") + clips
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+        clips = f", {counted(self.clips, 'clip')} without windows" if self.clips else ""
+        return counted(self.windows, "window") + clips
 
 
 @dataclass(frozen=True, slots=True)
