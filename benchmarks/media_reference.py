@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 PACKAGE = "nemo-curator[video-cpu]==1.4.0"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colcap-benchmarks"
@@ -189,7 +188,7 @@ def median(found: list[dict[str, float]], what: str) -> float:
     return statistics.median(each[what] for each in found)
 
 
-def main() -> Any:
+def main() -> None:
     """Read the arguments and compare each clip."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", nargs="*", choices=list(CLIPS), default=list(CLIPS))
@@ -198,11 +197,11 @@ def main() -> Any:
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        return print(json.dumps(measure(args.measure[0], Path(args.measure[1]))))
+        print(json.dumps(measure(args.measure[0], Path(args.measure[1]))))
+        return
     python = reference_python(args.environment)
     for name in args.clips:
         compare(name, clip(name), args.rounds, python)
-    return None
 
 
 if __name__ == "__main__":

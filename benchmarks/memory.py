@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--short 200] [--long 2000]
 
 Each run is a `colcap run` of its own with the embedded model; memory is the sum of the unique set sizes (USS) of
-its processes but the engine's, watched ten times a second Compared are the
+its processes but the engine's, watched ten times a second. Compared are the
 runner's median from the first committed captions on, and the workers' peak. The runner's peak is shown too: it has
 on top what waited for the engine to start, at most `max_queue_bytes`.
 """

@@ -28,6 +28,7 @@ WORDS, LENGTH = 20_000, 40
 
 
 def main(captions: int) -> None:
+    """Make the captions, index them, search."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         rng = np.random.default_rng(7)
@@ -39,7 +40,7 @@ def main(captions: int) -> None:
         print(f"build {built}; {size / 1e6:.0f} MB, {size / texts:.1f}x the text")
         write_part(run, 0, rng)
         print(f"one part of {PER_PART:,} changed: {timed(run, 'w7x'):.2f} s with its refresh")
-        report(run, rng, captions)
+        report(run, rng)
 
 
 def write_part(run: Path, part: int, rng: np.random.Generator) -> int:
@@ -64,12 +65,14 @@ def write_part(run: Path, part: int, rng: np.random.Generator) -> int:
 
 
 def timed(run: Path, words: str) -> float:
+    """Seconds of a search."""
     started = time.perf_counter()
     search(run, words)
     return time.perf_counter() - started
 
 
-def report(run: Path, rng: np.random.Generator, captions: int) -> None:
+def report(run: Path, rng: np.random.Generator) -> None:
+    """Print a line for each kind of search."""
     rare = {  # searches of up to 30,000 hits in a million
         "one word": [f"w{rank}x" for rank in np.geomspace(130, WORDS - 1, 100).astype(int)],
         "three words": [" ".join(f"w{rank}x" for rank in rng.integers(10, 200, 3)) for _ in range(100)],
@@ -86,6 +89,7 @@ def report(run: Path, rng: np.random.Generator, captions: int) -> None:
 
 
 def line(name: str, hits: int, seconds: Iterable[float]) -> None:
+    """Print one kind's."""
     ms = sorted(1000 * s for s in seconds)
     print(f"{name:<24} {hits:>12,} {statistics.median(ms):>10.1f} {ms[int(0.95 * len(ms))]:>8.1f} {ms[-1]:>8.1f}")
 

@@ -97,7 +97,7 @@ class PreviewProduct:
         scaled_width = max(1, (2 * width * target + height) // (2 * height))
         if scaled_width > MAX_WEBP_SIDE:
             raise RowError("unsupported", f"{width}x{height} at height {target} is wider than WebP's {MAX_WEBP_SIDE}")
-        self._warnings = list(self._complaints(frame, height))
+        self._warnings = self._complaints(height)
         rate = rational(self._spec.target_fps)
         self._output = av.open(self._file, "w", format="webp", options={"loop": "0"})
         close_with(self, self._output)
@@ -115,7 +115,7 @@ class PreviewProduct:
             "quality": str(spec.quality),
         }
 
-    def _complaints(self, frame: VideoFrame, height: int) -> list[str]:
+    def _complaints(self, height: int) -> list[str]:
         spec, said = self._spec, []
         if height < spec.target_height:
             said.append(f"source height {height} is below target_height {spec.target_height}: lower target_height")

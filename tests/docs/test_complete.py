@@ -147,6 +147,14 @@ def test_every_public_name_is_in_the_python_page() -> None:
     assert methods <= set(re.findall(r"\brun\.(\w+)", text))
 
 
+def test_every_benchmark_is_listed_and_nothing_else() -> None:
+    folder = CHECKOUT / "benchmarks"
+    scripts = {path.name for path in folder.glob("*.py") if '__name__ == "__main__"' in path.read_text("utf-8")}
+    listed = re.findall(r"^\| `python benchmarks/(\w+\.py)", (folder / "README.md").read_text("utf-8"), re.MULTILINE)
+
+    assert sorted(listed) == sorted(scripts)
+
+
 def test_every_page_is_in_the_index() -> None:
     index = page("README.md")
 
