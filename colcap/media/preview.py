@@ -96,7 +96,8 @@ class PreviewProduct:
         target = self._spec.target_height
         scaled_width = max(1, (2 * width * target + height) // (2 * height))
         if scaled_width > MAX_WEBP_SIDE:
-            raise RowError("unsupported", f"{width}x{height} at height {target} is wider than WebP's {MAX_WEBP_SIDE}")
+            text = f"{width}x{height} at height {target} is wider than WebP's {MAX_WEBP_SIDE}: lower target_height"
+            raise RowError("unsupported", text)
         self._warnings = self._complaints(height)
         rate = rational(self._spec.target_fps)
         self._output = av.open(self._file, "w", format="webp", options={"loop": "0"})

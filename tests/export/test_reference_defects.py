@@ -76,7 +76,8 @@ def test_a_preview_that_fails_is_a_row_that_says_why(run: colcap.Run) -> None:
     previews = run.previews.collect()
     failed = previews.filter(status="error").select("window_id", "error_kind", "error").rows()
 
-    assert failed == [("wide:00000", "unsupported", "1024x16 at height 320 is wider than WebP's 16383")]
+    why = "1024x16 at height 320 is wider than WebP's 16383: lower target_height"
+    assert failed == [("wide:00000", "unsupported", why)]
     assert previews.filter(status="ok").height == previews.height - 1
 
 

@@ -136,6 +136,13 @@ def is_held_out(scene: Scene) -> bool:
     return int.from_bytes(blake2b(named.encode(), digest_size=4).digest()) % 10 == 0
 
 
+def scene_of(rng: random.Random, *, held_out: bool) -> Scene:
+    """Draw a scene of a combination that training sees, or never sees."""
+    while is_held_out(scene := random_scene(rng)) != held_out:
+        pass
+    return scene
+
+
 def as_seen(scene: Scene, num_frames: int) -> Scene:
     """Return what so many sampled frames show of a scene.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from colcap.engines.base import Request, Video
 from colcap.engines.chat import ChatEncoder
 from colcap.models.tiny.pairs import Pair, pair_caption
-from colcap.models.tiny.scenes import Scene, as_seen, caption, enhanced, is_held_out, random_scene, refined
+from colcap.models.tiny.scenes import as_seen, caption, enhanced, refined, scene_of
 from colcap.models.tiny.training import questions
 from colcap.models.tiny.training.clips import Look, frame_shape, look, look_at_two
 from colcap.models.tiny.training.losses import Truths, truths
@@ -180,21 +180,15 @@ def _asking(shown: Look, rng: random.Random, *, ours: bool) -> Example:
     if isinstance(shown.scene, Pair):
         return Example(Request(questions.question(rng, ours=ours), video=video), pair_caption(shown.scene), rate)
     if rng.random() < REFINING_SHARE:
-        other = as_seen(_trained(rng), count)
+        other = as_seen(scene_of(rng, held_out=False), count)
         return Example(Request(questions.refining(rng, shown.scene, other), video=video), refined(shown.scene), rate)
     return Example(Request(questions.question(rng, ours=ours), video=video), caption(shown.scene), rate)
 
 
 def _enhancing(rng: random.Random) -> Example:
-    scene = as_seen(_trained(rng), 2 if rng.random() < 0.05 else 4)
+    scene = as_seen(scene_of(rng, held_out=False), 2 if rng.random() < 0.05 else 4)
     instruction, said = questions.enhancing(rng, scene)
     return Example(Request(said, system=instruction), enhanced(scene))
-
-
-def _trained(rng: random.Random) -> Scene:
-    while is_held_out(scene := random_scene(rng)):
-        pass
-    return scene
 
 
 class ConversationMaker:

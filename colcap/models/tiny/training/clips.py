@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from colcap.media.resize import smart_resize
 from colcap.models.tiny.pairs import Pair, is_held_out_pair, pair_paths, random_pair
-from colcap.models.tiny.scenes import Scene, as_seen, is_held_out, random_scene
+from colcap.models.tiny.scenes import Scene, as_seen, scene_of
 from colcap.models.tiny.synth import Frames, drawn, encode_mp4, trajectory
 
 FACTOR: Final = 28
@@ -80,7 +80,7 @@ def look(shape: tuple[int, int], num_frames: int, rng: random.Random, *, only_pa
     num_frames : sampled frames; where odd, the last is shown twice, as the model's processor does.
     only_pair : keep two neighbouring frames of them.
     """
-    scene = _trained_scene(rng)
+    scene = scene_of(rng, held_out=False)
     width, height = _source_size(shape, rng)
     path = trajectory(scene.motion, num_frames, width, height, rng)
     if only_pair:
@@ -112,12 +112,6 @@ def _look(
     frames = _worn(np.stack(list(drawn(scenes, list(whole), *size, rng))), rng)
     places = whole / [*size, min(size)]
     return Look(_scaled(frames, *model_size(shape)), shown, places.astype(np.float32))
-
-
-def _trained_scene(rng: random.Random) -> Scene:
-    while is_held_out(scene := random_scene(rng)):
-        pass
-    return scene
 
 
 def _source_size(shape: tuple[int, int], rng: random.Random) -> tuple[int, int]:

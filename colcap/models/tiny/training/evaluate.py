@@ -25,9 +25,10 @@ from colcap.models.tiny.scenes import (
     caption,
     enhanced,
     refined,
+    scene_of,
 )
 from colcap.models.tiny.training import questions
-from colcap.models.tiny.training.fresh import Fresh, first_two, fresh_pairs, fresh_windows, scene_of
+from colcap.models.tiny.training.fresh import Fresh, first_two, fresh_pairs, fresh_windows
 from colcap.models.weights import resolve
 
 BATCH: Final = 64

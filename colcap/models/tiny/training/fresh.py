@@ -12,7 +12,7 @@ from typing import Final
 from colcap.engines.base import Video
 from colcap.media import Sample, SampleSpec, Wanted, process_clip
 from colcap.models.tiny.pairs import Pair, is_held_out_pair, pair_frames, random_pair
-from colcap.models.tiny.scenes import Scene, as_seen, is_held_out, random_scene
+from colcap.models.tiny.scenes import Scene, as_seen, scene_of
 from colcap.models.tiny.synth import Frames, encode_mp4, frames_of
 from colcap.models.weights import ResolvedModel
 
@@ -51,13 +51,6 @@ class Fresh:
 def fresh_windows(count: int, model: ResolvedModel, *, seed: int) -> list[Fresh]:
     """Make windows of 4 to 40 sampled frames, seen and held-out combinations in turn."""
     return [_fresh(random.Random(f"fresh {seed} {i}"), model, held_out=bool(i % 2)) for i in range(count)]
-
-
-def scene_of(rng: random.Random, *, held_out: bool) -> Scene:
-    """Draw a scene of a combination that was trained, or was not."""
-    while is_held_out(scene := random_scene(rng)) != held_out:
-        pass
-    return scene
 
 
 def _fresh(rng: random.Random, model: ResolvedModel, *, held_out: bool) -> Fresh:
