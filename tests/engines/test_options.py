@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from colcap.config import parse
 from colcap.engines import cores, options, terms, vllm
 from colcap.engines.base import Engine, Request, Sampling
 from colcap.engines.cores import CorePlan
+from colcap.engines.frontend import Launch
+from colcap.engines.pixels import Sight
 from colcap.engines.vllm import VllmEngine
 from colcap.errors import EngineError
 from colcap.models.weights import ResolvedModel
@@ -113,6 +116,54 @@ def test_every_engine_option_is_a_parameter() -> None:
     known = set(inspect.signature(VllmEngine).parameters)
 
     assert {*CHOSEN["captioning"], *CHOSEN["runtime"], *ON_CORE_0} <= known
+
+
+class Launched:
+    """Stands where vLLM would be started, and remembers how."""
+
+    seen: list[Launch]
+
+    def __init__(self, launch: Launch) -> None:
+        self.seen.append(launch)
+
+    def stop(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "without", "with_"),
+    [
+        ({"fp8": True}, "quantization", None, "fp8"),
+        ({"disable_mmcache": True}, "mm_processor_cache_gb", 4, 0),
+        ({"model_does_preprocess": True}, "mm_processor_kwargs", {"do_resize": False}, None),
+        ({"preprocess_dtype": "bfloat16"}, "mm_device_do_normalize", True, False),
+        ({"gpus": ("2", "5")}, "tensor_parallel_size", 1, 2),
+        ({"engine_kwargs": {"seed": 5}}, "seed", 0, 5),
+        ({"renderers": 1}, "mm_tensor_ipc", None, "torch_shm"),
+        ({"preprocess_dtype": "uint8"}, "sight", Sight("auto", False, 28), Sight("uint8", False, 28)),
+        ({"model_does_preprocess": True}, "sight", Sight("auto", False, 28), Sight("auto", True, 28)),
+        ({"gpus": ("2", "5")}, "gpus", (), ("2", "5")),
+        ({"renderers": 1}, "renderers", 0, 1),
+        ({"verbose": True}, "verbose", False, True),
+    ],
+)
+def test_an_engine_is_launched_with_what_it_is_given(
+    tiny: ResolvedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+    name: str,
+    without: object,
+    with_: object,
+) -> None:
+    Launched.seen = []
+    monkeypatch.setattr(vllm, "FrontEnd", Launched)
+    monkeypatch.setattr(cores, "has_gpu", lambda: True)
+    monkeypatch.setattr(cores, "is_cpu_build", lambda: False)
+
+    for options_ in ({}, given):
+        VllmEngine(tiny, wait=False, **{"renderers": 0, **options_}).close()
+
+    seen = [{**asdict(launch), **launch.args, "sight": launch.sight}.get(name) for launch in Launched.seen]
+    assert seen == [without, with_]
 
 
 class Broken:
