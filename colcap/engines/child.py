@@ -50,6 +50,7 @@ class Child:
             pass_fds=fds,
         )
         self._lines: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
+        self._ended_here = False
         self._level = logging.INFO if verbose else logging.DEBUG
         if self._process.stdout is not None:
             threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
@@ -75,6 +76,11 @@ class Child:
         """Its exit code, negative for a signal; None while it runs."""
         return self._process.poll()
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal has ended it that was not sent here: somebody's, or the kernel's, short of memory."""
+        return (self.exitcode or 0) < 0 and not self._ended_here
+
     def is_alive(self) -> bool:
         """Whether it runs."""
         return self._process.poll() is None
@@ -86,10 +92,12 @@ class Child:
 
     def terminate(self) -> None:
         """Ask it to end."""
+        self._ended_here |= self.is_alive()
         self._process.terminate()
 
     def kill(self) -> None:
         """End it and everything it started, which is all of its session."""
+        self._ended_here |= self.is_alive()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()

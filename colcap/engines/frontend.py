@@ -95,20 +95,23 @@ class FrontEnd:
         except ConfigError:
             raise
         except Exception as error:
-            raise EngineError(
-                f"vLLM does not start: {printable(str(error))}\nLast lines of its engine:\n{self.last_words}"
-            ) from error
+            said = printable(self._said)
+            about = f"\nLast lines of its engine:\n{said}" if said else ""
+            raise EngineError(f"vLLM does not start: {printable(str(error))}{about}") from error
 
     @property
     def was_killed(self) -> bool:
-        """Whether a signal has ended the engine's process: somebody's, or the kernel's, short of memory."""
-        return self._host is not None and (self._host.exitcode or 0) < 0
+        """Whether somebody, or the kernel, short of memory, has killed the engine's process."""
+        return self._host is not None and self._host.was_killed
 
     @property
     def last_words(self) -> str:
         """What the engine's process said last."""
-        words = self._host.last_words() if self._host is not None else ""
-        return printable(words) or "it said nothing"
+        return printable(self._said) or "it said nothing"
+
+    @property
+    def _said(self) -> str:
+        return self._host.last_words() if self._host is not None else ""
 
     def ask(self, prompts: Sequence[dict[str, Any]], params: Any) -> list[Generation | None]:
         """Answer prompts, in order; None for those that the engine took with it when it died.

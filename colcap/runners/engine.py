@@ -134,23 +134,35 @@ class EngineHandle:
     Parameters
     ----------
     engine : a running engine, or what starts one; None where none will be asked for.
+
+    One that did not start is not started again: what it raised is raised for whoever asks for it later.
     """
 
     def __init__(self, engine: Engine | Callable[[], Engine] | None) -> None:
         self._start = engine if callable(engine) else None
         self._engine = None if callable(engine) else engine
         self._lock = threading.Lock()
+        self._failed: Exception | None = None
         self._closed = False
 
     def get(self) -> Engine:
         """The running engine; the first call starts it."""
         with self._lock:
+            if self._failed is not None:
+                raise self._failed
             if self._engine is None:
-                assert self._start is not None
-                self._engine = self._start()
+                self._engine = self._started()
                 if self._closed:  # the run was stopped while the engine came up
                     self._engine.close()
             return self._engine
+
+    def _started(self) -> Engine:
+        assert self._start is not None
+        try:
+            return self._start()
+        except Exception as error:
+            self._failed = error
+            raise
 
     @property
     def running(self) -> Engine | None:

@@ -177,7 +177,7 @@ def caption_steps(groups: Sequence[Sequence[CaptionJob]], handles: Sequence[Engi
 
 
 def _begin(handle: EngineHandle) -> None:
-    """Start an engine; one that fails is told of where its captions are wanted, which is where it is tried again."""
+    """Start an engine; that it failed is told to whoever asks for it."""
     with suppress(Exception):
         handle.get()
 

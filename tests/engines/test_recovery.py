@@ -68,12 +68,15 @@ def test_an_engine_that_is_killed_while_it_starts(tiny: ResolvedModel) -> None:
         ({"no_such_option": 1}, "unexpected keyword argument 'no_such_option'"),
     ],
 )
-def test_an_engine_that_cannot_start_says_why(tiny: ResolvedModel, wrong: dict[str, int], words: str) -> None:
+def test_an_engine_that_cannot_start_says_why_and_is_not_tried_again(
+    tiny: ResolvedModel, caplog: pytest.LogCaptureFixture, wrong: dict[str, int], words: str
+) -> None:
     before = set(engine_processes())
 
     with pytest.raises(EngineError, match=f"(?s)vLLM does not start: .*{words}"):
         VllmEngine(tiny, engine_kwargs=wrong)
 
+    assert "started again" not in caplog.text
     assert set(engine_processes()) <= before
 
 

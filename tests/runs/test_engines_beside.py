@@ -12,6 +12,7 @@ import pytest
 import colcap
 from colcap.engines import cores, vllm
 from colcap.engines.base import EngineStats, Generation, Request, Sampling
+from colcap.errors import EngineError
 from colcap.models.weights import ResolvedModel
 
 SETS = [{"name": "a"}, {"name": "b", "disable_mmcache": True}]
@@ -79,3 +80,23 @@ def test_each_model_has_its_share_of_the_gpus(
     assert {cores for of_model in started.values() for _, cores in of_model} == {None}
     said = run.captions.select("caption_set", "caption").unique().sort("caption_set").collect()
     assert said.rows() == [("a", "a"), ("b", "b")]
+
+
+class Refuses(Started):
+    """Does not start."""
+
+    def wait(self) -> None:
+        raise EngineError("unexpected keyword argument 'max_num_seq'")
+
+
+def test_an_engine_that_does_not_start_is_not_tried_again_by_each_thread_that_wants_it(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Devices
+) -> None:
+    monkeypatch.setattr(vllm, "VllmEngine", Refuses)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    tiny: dict[str, Any] = {"captioning": {"model_variant": "tiny"}, "generate_previews": False}
+
+    with pytest.raises(EngineError, match="unexpected keyword argument"):
+        colcap.run(manifest, tmp_path / "out", captions=SETS, runtime={"engines": 1}, **tiny)
+
+    assert [len(of_model) for of_model in started.values()] == [1, 1]
