@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from processes import engine_processes
 from renderers import rendered
 from tiny_windows import windows
 
@@ -221,13 +222,14 @@ def shared_files(processes: list[psutil.Process]) -> set[Path]:
     return {Path(word) for text in maps for word in text.split() if word.startswith("/dev/shm/")}
 
 
-def test_a_run_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+def test_a_script_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     here = str(Path(__file__).parent)
     script = subprocess.Popen([sys.executable, "script.py", here], cwd=tmp_path, stdout=subprocess.PIPE)
     assert script.stdout is not None
     script.stdout.readline()
     children = psutil.Process(script.pid).children(recursive=True)
+    engines = engine_processes(script.pid)
     files = shared_files([psutil.Process(script.pid), *children])
 
     script.kill()
@@ -237,5 +239,6 @@ def test_a_run_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     while time.monotonic() < deadline and any(file.exists() for file in files):
         time.sleep(0.1)
 
+    assert len(engines) == 1
     assert alive == []
     assert [file for file in files if file.exists()] == []
