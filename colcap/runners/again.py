@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from colcap.config import WINDOW_PARAMETERS, Config, merge, parse
-from colcap.errors import ConfigError
+from colcap.errors import ConfigError, printable
 from colcap.runners import launch
 from colcap.runners.jobs import caption_jobs
 from colcap.runners.make import Given
 from colcap.runners.runfile import saved_config
 from colcap.runners.selecting import Selection, select_windows
+
+log = logging.getLogger(__name__)
 
 
 def caption_again(
@@ -20,7 +23,16 @@ def caption_again(
 ) -> None:
     """Caption the windows for which a condition holds; see `api.caption`."""
     config = _caption_config(run, caption_set, parameters)
-    launch.caption(run, config, given, None if where is None else _without_this_caption(run, where, config))
+    selection = None if where is None else _told(where, _without_this_caption(run, where, config))
+    launch.caption(run, config, given, selection)
+
+
+def _told(where: str, chosen: Selection) -> Selection:
+    """Say so where nothing is to be done, which otherwise looks like work that was done."""
+    if not chosen.count:
+        same = f"; {chosen.unchanged:,} that match have this very caption already" if chosen.unchanged else ""
+        log.warning("no window is chosen by %s%s", printable(where), same)
+    return chosen
 
 
 def choose_captions(run: Path, where: str | None, caption_set: str, parameters: Mapping[str, Any]) -> Selection:
@@ -53,7 +65,8 @@ def _of_set(config: Config, caption_set: str) -> Config:
 
 def preview_again(run: Path, given: Given, *, where: str | None, parameters: Mapping[str, Any]) -> None:
     """Make the previews of the windows for which a condition holds; see `api.preview`."""
-    launch.preview(run, _preview_config(run, parameters), given, select_windows(run, where))
+    selection = select_windows(run, where)
+    launch.preview(run, _preview_config(run, parameters), given, _told(where or "true", selection))
 
 
 def choose_previews(run: Path, where: str | None, parameters: Mapping[str, Any]) -> Selection:
@@ -72,7 +85,7 @@ def enhance_again(
 ) -> None:
     """Enhance the captions of the windows for which a condition holds, or all that need it; see `api.enhance`."""
     config = _enhance_config(run, caption_set, parameters)
-    selection = None if where is None else select_windows(run, where, caption_set=caption_set)
+    selection = None if where is None else _told(where, select_windows(run, where, caption_set=caption_set))
     launch.enhance(run, config, given, selection)
 
 

@@ -78,13 +78,24 @@ def test_windows_that_sql_finds_are_captioned_again_beside_the_old_captions(
     assert check(run.path, verify=True) == []
 
 
-def test_the_same_caption_is_not_made_twice(run: colcap.Run, tiny_engine: Engine) -> None:
+def test_the_same_caption_is_not_made_twice(
+    run: colcap.Run, tiny_engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
     colcap.caption(run.path, where="true", engine=tiny_engine, max_output_tokens=512)
     before = contents(run)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    caplog.set_level("WARNING")
+    caplog.clear()
 
     colcap.caption(run.path, where="true", engine=tiny_engine, max_output_tokens=512)
+    colcap.preview(run.path, where="clip_id = 'nobody'")
 
     assert contents(run) == before
+    assert told == []
+    assert caplog.messages == [
+        "no window is chosen by true; 4 that match have this very caption already",
+        "no window is chosen by clip_id = 'nobody'",
+    ]
     assert {attempt for _, attempt, _ in latest(run)} == {2}
 
 
