@@ -31,6 +31,14 @@ def check_engine(chosen: Captioning | Enhancement) -> None:
         vllm.check_available(fp8=chosen.fp8, named=named)
 
 
+def check_devices(config: Config) -> None:
+    """Refuse, before any work, more engines than this machine has devices for. Raises ConfigError."""
+    runtime, gpus = config.runtime, visible_gpus()
+    usable = len(os.sched_getaffinity(0))
+    cores = () if gpus else range(min(runtime.engine_cores or usable, usable))
+    share_out(runtime.engines, runtime.tensor_parallel_size, cores=cores, gpus=gpus)
+
+
 def models_at_once(config: Config) -> int:
     """How many models this machine's devices hold side by side, each on as many engines as were asked for."""
     runtime = config.runtime

@@ -103,7 +103,7 @@ def _try_captions(
     try:
         trial = try_captions(caption.sets[0], caption.model, cores, media.samples, engine)
     except ColcapError as error:
-        caption.notes.append(f"no trial of the engine, hours are not known: {error}")
+        caption.notes.append(f"no trial of the engine, hours of captions are not known: {error}")
         return None
     if trial is None:
         caption.notes.append("no trial of the engine: the clips that were tried have too few windows")

@@ -11,12 +11,19 @@ from pathlib import Path
 from rich.console import Console
 
 from colcap import store
-from colcap.config import Config
+from colcap.config import Captioning, Config, Enhancement
 from colcap.manifests import check_columns, open_manifest
 from colcap.models.weights import ResolvedModel
 from colcap.objects import Url
 from colcap.runners import choices, preflight
-from colcap.runners.engine import EngineHandle, check_engine, engine_cores, models_at_once, start_text_engine
+from colcap.runners.engine import (
+    EngineHandle,
+    check_devices,
+    check_engine,
+    engine_cores,
+    models_at_once,
+    start_text_engine,
+)
 from colcap.runners.enhancing import Enhancer, EnhanceTodo, count_captions, plan_enhancement, require_captions
 from colcap.runners.feeding import enhance_feeding
 from colcap.runners.jobs import CaptionJob, caption_jobs, engine_groups, passes
@@ -57,7 +64,7 @@ def run(
     """
     check_columns(open_manifest(source).schema, source)  # before weights are fetched and a folder is made for it
     jobs = check(config, given)
-    text = _text_model(config) if config.enhance_captions else None
+    text = _text_model(config, given) if config.enhance_captions else None
     with writing(folder), logged(folder, "run", given.console):
         config = prepare(source, folder, config, limit=limit)
         if given.verify:
@@ -144,16 +151,22 @@ def enhance(folder: Path, config: Config, given: Given, selection: Selection | N
     """
     for caption_set in config.caption_sets:
         require_captions(folder, caption_set)
-    model = _text_model(config)
+    model = _text_model(config, given)
     with writing(folder), logged(folder, "enhance", given.console):
         store.recover(folder)
         enhance_sets(folder, config, model, given, windows=selection.ids if selection else None)
 
 
-def _text_model(config: Config) -> ResolvedModel:
+def _text_model(config: Config, given: Given) -> ResolvedModel:
     model = choices.resolve_text_model(config)
-    check_engine(config.enhancement)
+    _check_engine(config, config.enhancement, given)
     return model
+
+
+def _check_engine(config: Config, chosen: Captioning | Enhancement, given: Given) -> None:
+    check_engine(chosen)
+    if chosen.engine == "vllm" and given.runner == "local":  # Ray knows what its machines have
+        check_devices(config)
 
 
 def _retry_enhancements(folder: Path, config: Config, model: ResolvedModel, given: Given, where: str) -> None:
@@ -169,7 +182,7 @@ def check(config: Config, given: Given) -> list[CaptionJob]:
     jobs = caption_jobs(config) if config.generate_captions else []
     if given.engine is None:
         for job in jobs:
-            check_engine(job.config.captioning)
+            _check_engine(config, job.config.captioning, given)
     return jobs
 
 

@@ -58,7 +58,7 @@ class CaptionPlan:
             self.model, self.has_weights = choices.resolve_model(first, allow_download=False), True
         except WeightsError as error:
             self.model = choices.expected_model(first)
-            self.notes.append(f"no trial of the engine, hours are not known: {error}")
+            self.notes.append(f"no trial of the engine, hours of captions are not known: {error}")
         if self.model is None:
             self.notes.append("tokens are not known either: a model that is not named in colcap says more with weights")
         elif not counter_of(self.model.path).is_exact:

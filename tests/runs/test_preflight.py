@@ -8,7 +8,7 @@ import pytest
 from disks import small_disk
 
 import colcap
-from colcap.errors import ColcapError
+from colcap.errors import ColcapError, ConfigError
 from colcap.runners.preflight import require_encoder
 
 
@@ -38,3 +38,23 @@ def test_a_folder_that_cannot_be_written_is_told(manifest: Path, tmp_path: Path)
 
     with pytest.raises(ColcapError, match="cannot write there"):
         colcap.run(manifest, tmp_path / "file" / "out", generate_captions=False)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "told"),
+    [
+        ({"engines": 999}, r"runtime\.engines \(--engines\): got 999; there are \d+ cores"),
+        ({"tensor_parallel_size": 2}, r"\(--tensor-parallel-size\): got 2; an engine on the CPU takes 1"),
+    ],
+)
+def test_more_engines_than_fit_are_told_before_any_work(
+    manifest: Path, tmp_path: Path, runtime: dict[str, int], told: str
+) -> None:
+    tiny = {"model_variant": "tiny"}
+    enhancing = {"generate_captions": False, "enhance_captions": True, "enhancement": tiny}
+
+    for options in ({"captioning": tiny}, enhancing):
+        with pytest.raises(ConfigError, match=told):
+            colcap.run(manifest, tmp_path / "out", runtime=runtime, **options)
+
+    assert not (tmp_path / "out").exists()
