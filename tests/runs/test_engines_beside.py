@@ -57,7 +57,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Devices:
 @pytest.mark.parametrize(
     ("visible", "runtime", "expected"),
     [
-        ("0,1", {"engines": 1}, [["0"], ["1"]]),
+        ("4,5,6,7", {"engines": 1}, [["4"], ["6"]]),
         ("4,5,6,7", {"engines": 1, "tensor_parallel_size": 2}, [["4,5"], ["6,7"]]),
         ("4,5,6,7", {"engines": 2}, [["4", "5"], ["6", "7"]]),
     ],
