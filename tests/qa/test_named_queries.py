@@ -120,7 +120,7 @@ FOUND: dict[str, tuple[str, Edit, dict[str, object], list[str], list[tuple[objec
     ),
     "same text in one clip": ("duplicates", say(GOOD, GOOD, OTHER), {}, ["caption"], []),
     "same words": (
-        "near_duplicates", say("A red car, a dog runs.", OTHER, "A dog, a RED car runs!"), {},
+        "near_duplicates", say("A red car, a dog runs.", OTHER, "A dog, RED car runs!"), {},
         ["similarity", "window_id", "other_window_id"], [(1.0, "b:00000", "a:00000")],
     ),
     "nearly the same words": (
