@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 
 import colcap
 from colcap.engines.base import Engine
+from colcap.errors import RunError
 from colcap.qa.check import check
 
 COMMAND = [sys.executable, "-m", "colcap", "run"]
@@ -82,6 +83,21 @@ def test_media_parts_survive_being_killed_again_and_again(many: Path, tmp_path: 
     assert colcap.open(run).clips.collect()["clip_id"].sort().to_list() == pl.read_parquet(many)["clip_id"].to_list()
     assert check(run, verify=True) == []
     assert not [path for path in run.rglob(".*") if path.name != ".lock"]
+
+
+def test_the_writers_lock_dies_with_its_process(many: Path, tmp_path: Path) -> None:
+    run = tmp_path / "out"
+    first = start(many, run, MEDIA_ONLY)
+    wait_for_part(run, first, "clips/part-000000.parquet")
+    first.send_signal(signal.SIGSTOP)
+
+    with pytest.raises(RunError, match="another colcap process is writing this run"):
+        colcap.run(many, run, generate_captions=False)
+    kill(first)
+    result = colcap.run(many, run, generate_captions=False)
+
+    assert result.clips.collect()["clip_id"].sort().to_list() == pl.read_parquet(many)["clip_id"].to_list()
+    assert check(run, verify=True) == []
 
 
 @pytest.mark.slow

@@ -25,6 +25,20 @@ def sources(clips_folder: Path, tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_clip_gives_the_same_windows_however_it_is_named(sources: Path, tmp_path: Path) -> None:
+    path = sources / "across.mp4"
+    uris = ["clips/across.mp4", str(path), path.as_uri(), None]
+    rows = {"clip_id": ["relative", "absolute", "url", "inside"], "uri": uris, "mp4": [None] * 3 + [path.read_bytes()]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "named.parquet")
+
+    run = colcap.run(tmp_path / "named.parquet", tmp_path / "out", generate_captions=False, clips_per_part=1)
+    result = run.windows.drop("window_id", "clip_id").collect().rows()
+
+    assert run.clips.collect()["status"].to_list() == ["ok"] * 4
+    assert len(result) == 4 * len(set(result)) > 0
+    assert check(run.path, verify=True) == []
+
+
 def test_a_source_that_vanished_or_changed_since_it_was_listed_is_a_row(sources: Path, tmp_path: Path) -> None:
     (sources / "across.mp4").unlink()
     with (sources / "change.mp4").open("ab") as file:
