@@ -35,7 +35,7 @@ class Server(Section):
     api_key_env: Annotated[str, AfterValidator(_variable_name)] = "OPENAI_API_KEY"
     """Environment variable that holds the key, where the server wants one. The key itself is written nowhere."""
     max_concurrent_requests: Annotated[int, Field(ge=1)] = 64
-    """Requests at once; half as many again as the server works on keep it busy."""
+    """Requests at once. One and a half times as many as the server works on keep it busy."""
     request_timeout_s: PositiveFloat = 600.0
     """Longest wait for one answer, in seconds."""
     max_retries: Annotated[int, Field(ge=0, le=100)] = 6

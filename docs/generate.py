@@ -85,7 +85,7 @@ def _allowed(field: FieldInfo) -> str:
         return "tables"
     if choices := re.findall(r"Literal\[([^\]]*)\]", text):
         return choices[0].replace("'", "")
-    names = {"bool": "true, false", "int": "whole number", "float": "number", "str": "text", "dict": "table"}
+    names = {"dict": "table", "bool": "true, false", "int": "whole number", "float": "number", "str": "text"}
     kind = next((said for name, said in names.items() if re.search(rf"\b{name}\b", text)), "tables")
     return " ".join([kind, *_bounds(field)])
 

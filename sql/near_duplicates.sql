@@ -37,8 +37,8 @@ signatures as materialized (
         xor(hash(caption_set, hands, 3), list_bit_xor(list_filter(words, lambda word: word % hands = 3))) as band_4
     from dealt
 ),
--- Hands that several captions have, with the first of these. Each asks how many there were before it, and so waits for that:
--- of ten million captions one such table fits into memory, and four don't.
+-- Hands that several captions have, with the first of these. Each asks how many there were before it, and so waits for
+-- that: of ten million captions one such table fits into memory, and four don't.
 shared_1 as materialized (
     select band_1 as band, min(id) as id from signatures group by band_1 having min(id) <> max(id)
 ),

@@ -71,11 +71,12 @@ def _answer(
 
 
 def _first(schema: pa.Schema, batches: Iterator[pa.RecordBatch], first: First) -> Iterator[pa.RecordBatch]:
-    """No more than these rows and a batch are held."""
+    """No more than these rows and a batch are held, and no more bytes than an answer may have."""
     order = [(name, "ascending") for name in first.by]
     kept = schema.empty_table()
     for batch in batches:
         kept = pa.concat_tables([kept, pa.Table.from_batches([batch])]).sort_by(order).slice(0, first.rows)
+        _check_size(kept.nbytes)
     return iter(kept.to_batches())
 
 
@@ -83,6 +84,10 @@ def _limited(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     num_bytes = 0
     for batch in batches:
         num_bytes += batch.nbytes
-        if num_bytes > MAX_RESULT_BYTES:
-            raise QueryError(f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB: add a LIMIT, or aggregate")
+        _check_size(num_bytes)
         yield batch
+
+
+def _check_size(num_bytes: int) -> None:
+    if num_bytes > MAX_RESULT_BYTES:
+        raise QueryError(f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB: add a LIMIT, or aggregate")

@@ -50,7 +50,10 @@ def ask(
     if sql.strip() == "@":
         return listing()
     if not sql.lstrip().startswith("@"):
-        return ask_select(source, Select(sql, dict(params or {})), blobs=blobs, timeout_s=timeout_s)
+        try:
+            return ask_select(source, Select(sql, dict(params or {})), blobs=blobs, timeout_s=timeout_s)
+        except QueryError as error:
+            raise _with_hint(error, blobs=blobs) from None
     named = find(sql.strip()[1:])
     opened = nullcontext(source) if isinstance(source, DuckDBPyConnection) else closing(connect(source, blobs=blobs))
     with opened as connection:
@@ -65,10 +68,7 @@ def ask_select(
         return _ask_here(source, select, timeout_s)
     run = Path(os.path.realpath(source))
     question = Question(run, view_statements(run, blobs=blobs), select, MEMORY_LIMIT)
-    try:
-        return _frame(ask_apart(question, timeout_s=timeout_s))
-    except QueryError as error:
-        raise _with_hint(error, blobs=blobs) from None
+    return _frame(ask_apart(question, timeout_s=timeout_s))
 
 
 def _with_hint(error: QueryError, *, blobs: bool) -> QueryError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import Final
@@ -42,8 +43,7 @@ def view_statements(run: Path, *, blobs: bool, part: int | None = None) -> list[
     ------
     RunError : `run` is not a run folder, or its manifest cannot be read.
     """
-    if not (run / FROZEN).is_file():
-        raise RunError(f"{given(run)}: is not a run folder, it has no {FROZEN}")
+    _require_run(run)
     statements: list[str] = []
     for table in (*TABLES, *SIDE_TABLES):
         if blobs or table not in BLOB_TABLES:
@@ -68,7 +68,12 @@ def share_statements(run: Path, *, num_bytes: int) -> list[list[str]]:
     Returns
     -------
     The statements of each share; of one without rows where there is no part yet.
+
+    Raises
+    ------
+    RunError : `run` is not a run folder, or its manifest cannot be read.
     """
+    _require_run(run)
     tables = [table for table in TABLES if table not in BLOB_TABLES]
     files = {table: part_files(run, table) for table in tables}
     numbers = _share_numbers((file for some in files.values() for file in some), num_bytes)
@@ -79,7 +84,7 @@ def share_statements(run: Path, *, num_bytes: int) -> list[list[str]]:
     columns = {table: _columns(run, table) for table in tables}
     return [
         ["CREATE SCHEMA IF NOT EXISTS share"]
-        + [view for table in tables for view in _views(f"share.{table}", shares[n][table], columns[table])]
+        + [view for table in tables for view in _views(table, shares[n][table], columns[table], schema="share")]
         for n in sorted(shares)
     ]
 
@@ -88,16 +93,23 @@ def _share_numbers(files: Iterable[PartFile], num_bytes: int) -> dict[int, int]:
     """Part -> number of its share."""
     sizes: Counter[int] = Counter()
     for file in files:
-        sizes[file.part] += file.path.stat().st_size
+        sizes[file.part] += 0
+        with suppress(FileNotFoundError):  # removed meanwhile: DuckDB will say so
+            sizes[file.part] += file.path.stat().st_size
     parts = sorted(sizes)
     starts = accumulate((sizes[part] for part in parts), initial=0)
     return {part: start // num_bytes for part, start in zip(parts, starts, strict=False)}
 
 
-def _views(name: str, files: list[PartFile], columns: Mapping[str, str]) -> Iterator[str]:
-    yield f"CREATE OR REPLACE VIEW {name} AS {_scan(files, columns)}"
-    if name.removeprefix("share.") in SET_TABLES:
-        yield f"CREATE OR REPLACE VIEW {name}_latest AS {_latest(files, columns)}"
+def _require_run(run: Path) -> None:
+    if not (run / FROZEN).is_file():
+        raise RunError(f"{given(run)}: is not a run folder, it has no {FROZEN}")
+
+
+def _views(table: str, files: list[PartFile], columns: Mapping[str, str], *, schema: str = "main") -> Iterator[str]:
+    yield f"CREATE OR REPLACE VIEW {schema}.{table} AS {_scan(files, columns)}"
+    if table in SET_TABLES:
+        yield f"CREATE OR REPLACE VIEW {schema}.{table}_latest AS {_latest(files, columns)}"
 
 
 def part_files(run: Path, table: str) -> list[PartFile]:

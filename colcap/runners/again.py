@@ -30,7 +30,7 @@ def caption_again(
 def _told(where: str, chosen: Selection) -> Selection:
     """Say so where nothing is to be done, which otherwise looks like work that was done."""
     if not chosen.count:
-        same = f"; {chosen.unchanged:,} that match have this very caption already" if chosen.unchanged else ""
+        same = f"; {chosen.unchanged:,} of those that match: this very caption is there" if chosen.unchanged else ""
         log.warning("no window is chosen by %s%s", printable(where), same)
     return chosen
 

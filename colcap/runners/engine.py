@@ -13,6 +13,7 @@ from colcap.config import Captioning, Config, Enhancement
 from colcap.engines.base import Engine
 from colcap.engines.cores import CorePlan, plan_cores, visible_gpus
 from colcap.engines.several import SeveralEngines, share_out
+from colcap.errors import EngineError
 from colcap.models.weights import ResolvedModel
 
 T = TypeVar("T")
@@ -159,6 +160,8 @@ class EngineHandle:
             if self._failed is not None:
                 raise self._failed
             if self._engine is None:
+                if self._closed:
+                    raise EngineError("the run was stopped before its engine was started")
                 self._engine = self._started()
                 if self._closed:  # the run was stopped while the engine came up
                     self._engine.close()
@@ -183,7 +186,7 @@ class EngineHandle:
         return None if engine is None else engine.stats.idle_share
 
     def close(self) -> None:
-        """Stop the engine if it was started here."""
+        """Stop the engine if it was started here; one that is starting is stopped when it is up."""
         self._closed = True
         engine = self._engine
         if self._start is not None and engine is not None:

@@ -19,7 +19,7 @@ from colcap.store.footer import COUNTS, count_rows
 from colcap.store.names import own_suffix
 
 ROW_GROUP_BYTES: Final = 24 << 20
-"""Blobs per row group: 16 rows of 1.5 MB cost 0.31 CPU s to write, one group of 64 rows 1.11 (DESIGN 1)."""
+"""Blobs per row group: 16 rows of 1.5 MB cost 0.31 CPU s to write, one group of 64 rows 1.11."""
 
 FACT_ROW_GROUP: Final = 122_880
 

@@ -8,40 +8,11 @@ import time
 
 import pytest
 from processes import engine_processes
-from tiny_windows import windows
 
 from colcap.engines.base import Request, Sampling
 from colcap.engines.vllm import VllmEngine
 from colcap.errors import EngineError
-from colcap.models.tiny.scenes import caption
 from colcap.models.weights import ResolvedModel
-
-
-def test_an_engine_that_is_killed(tiny: ResolvedModel) -> None:
-    others = set(engine_processes())
-    engine = VllmEngine(tiny)
-    videos, scenes = windows(48)
-    requests = [Request("Describe the video.", video=video) for video in videos]
-    [first] = set(engine_processes()) - others
-
-    killer = threading.Timer(0.3, first.send_signal, (signal.SIGKILL,))
-    killer.start()
-    result = engine.generate(requests, Sampling())
-
-    assert sum(a.text == caption(s) for a, s in zip(result, scenes, strict=True)) >= 0.9 * len(scenes)
-    assert not first.is_running()
-    [second] = set(engine_processes()) - others
-
-    second.send_signal(signal.SIGKILL)
-    with pytest.raises(EngineError, match="died, and again after a restart"):
-        engine.generate(requests[:1], Sampling())
-    with pytest.raises(EngineError, match="died, and again after a restart"):
-        engine.generate(requests[:1], Sampling())
-    engine.close()
-    with pytest.raises(EngineError, match="closed"):
-        engine.generate(requests[:1], Sampling())
-    assert set(engine_processes()) <= others
-    engine.close()
 
 
 def test_an_engine_that_is_killed_while_it_starts_and_one_that_is_closed_at_work(tiny: ResolvedModel) -> None:

@@ -134,6 +134,13 @@ def test_a_worker_that_dies_as_its_task_is_handed_in_does_not_keep_it(monkeypatc
         assert task.result(timeout=30) == 10
 
 
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def hang_once(marker: str) -> None:
     if not os.path.exists(marker):
         open(marker, "w").close()
@@ -144,12 +151,10 @@ def test_a_worker_that_hangs_as_it_starts_is_replaced(tmp_path: Path, monkeypatc
     marker = tmp_path / "hung"
     with MediaPool(1, initializer=hang_once, initargs=(str(marker),)) as pool:
         first, task = pool._workers[0].pool, pool.submit(allocate, 10)
-        while not marker.exists():
-            time.sleep(0.05)
+        until(marker.exists)
         with monkeypatch.context() as patch:
-            patch.setattr(workers, "START_S", 0)
-            while pool._workers[0].pool is first:
-                time.sleep(0.01)
+            patch.setattr(workers, "START_S", 3)
+            until(lambda: pool._workers[0].pool is not first)
 
         assert task.result(timeout=30) == 10
 

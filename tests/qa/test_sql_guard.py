@@ -81,12 +81,6 @@ OUTSIDE = [
     "from read_parquet('https://example.com/x.parquet')",
     "from read_parquet('s3://bucket/x.parquet')",
     "from read_duckdb('RUN-not/x.db')",
-    "select getenv('HOME')",
-    "from a_python_variable",
-    "from query_table('a_python_variable')",
-    "from python_arrow_scan(1)",
-    "select a_python_variable.a",
-    "from query_table(['clips', '/etc/passwd'])",
     "from query($$from read_text('/etc/passwd')$$)",
     "select * from 'RUN/../secret.parquet'",
     "from parquet_scan('/etc/passwd')",
@@ -98,9 +92,18 @@ OUTSIDE = [
     "from parquet_kv_metadata('/etc/passwd')",
     "from read_csv_auto('http://127.0.0.1:9/')",
     "from duckdb_extensions()",
+]
+UNKNOWN = [
+    "select getenv('HOME')",
+    "from a_python_variable",
+    "from query_table('a_python_variable')",
+    "from python_arrow_scan(1)",
+    "select a_python_variable.a",
+    "from query_table(['clips', '/etc/passwd'])",
     "from sql_auto_complete('select')",
     "select add_parquet_key('k', '0123456789112345')",
 ]
+"""There is nothing of that name."""
 TOO_LARGE = [
     "with recursive t as (select 'x' as a union all select a || a from t) select max(length(a)) from t",
     "select string_agg(repeat('x', 1000000), '') from range(100000)",
@@ -131,7 +134,7 @@ def baited(run: Path, tmp_path: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize("sql", [*NOT_SELECT, *WRITES, *OUTSIDE, *NOT_ONE])
+@pytest.mark.parametrize("sql", [*NOT_SELECT, *WRITES, *OUTSIDE, *UNKNOWN, *NOT_ONE])
 def test_an_attack_is_refused_and_changes_nothing(baited: Path, sql: str) -> None:
     a_python_variable = pl.DataFrame({"a": [1]})
     before = state(baited)
@@ -142,6 +145,8 @@ def test_an_attack_is_refused_and_changes_nothing(baited: Path, sql: str) -> Non
         assert ask(connection, "select count(*) from clips").item() == 4
 
     assert "the secret" not in str(refused.value)
+    if sql in OUTSIDE:  # by the lock, and not because there is no such file, or it is no Parquet
+        assert "file system operations are disabled" in str(refused.value)
     assert state(baited) == before
     assert a_python_variable.height == 1
 

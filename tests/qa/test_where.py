@@ -64,3 +64,10 @@ def test_a_comment_or_a_bracket_in_a_text_is_no_mistake(run: Path) -> None:
 def test_a_condition_only_reads_the_run(run: Path, ask: Callable[[Path, str], object]) -> None:
     with pytest.raises(QueryError, match="file system operations are disabled"):
         ask(run, "exists (from read_text('/etc/passwd'))")
+
+
+def test_a_condition_is_not_told_of_a_flag_that_its_command_has_not(run: Path) -> None:
+    with pytest.raises(QueryError, match="windows_mp4 does not exist") as told:
+        failures(run, "exists (from windows_mp4)")
+
+    assert "--blobs" not in str(told.value)

@@ -93,7 +93,7 @@ def test_the_same_caption_is_not_made_twice(
     assert contents(run) == before
     assert told == []
     assert caplog.messages == [
-        "no window is chosen by true; 4 that match have this very caption already",
+        "no window is chosen by true; 4 of those that match: this very caption is there",
         "no window is chosen by clip_id = 'nobody'",
     ]
     assert {attempt for _, attempt, _ in latest(run)} == {2}

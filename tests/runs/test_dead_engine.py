@@ -11,9 +11,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from processes import engine_processes
 
 import colcap
-from colcap.engines.base import Engine
+from colcap.engines.base import Engine, Request, Sampling
 from colcap.engines.vllm import VllmEngine
 from colcap.errors import EngineError
 from colcap.models.tiny.scenes import caption, random_scene
@@ -54,6 +55,7 @@ def test_the_run_goes_on_once_then_stops_and_can_be_resumed(
 ) -> None:
     manifest, truth = many
     run, killed = tmp_path / "out", list[int]()
+    others = set(engine_processes())
     engine = VllmEngine(resolve("tiny", model_dir=Path("models")))
     options = {"captioning": {**TINY, "caption_batch_size": 2}, "generate_previews": False, "clips_per_part": 3}
     killer = threading.Thread(target=kill_twice, args=(run, engine, killed), daemon=True)
@@ -61,8 +63,12 @@ def test_the_run_goes_on_once_then_stops_and_can_be_resumed(
 
     with pytest.raises(EngineError, match="died, and again after a restart"):
         colcap.run(manifest, run, engine=engine, **options)
-    engine.close()
     killer.join(10)
+    for text in ("died, and again after a restart", "closed"):  # what it says once it is dead, and once it is closed
+        with pytest.raises(EngineError, match=text):
+            engine.generate([Request("Describe.")], Sampling())
+        engine.close()
+    assert set(engine_processes()) <= others
     before = {path: path.stat().st_mtime_ns for path in run.glob("captions/*/part-*.parquet")}
     resumed = colcap.run(manifest, run, engine=tiny_engine, **options)
 

@@ -86,6 +86,7 @@ class Refuses(Started):
     """Does not start."""
 
     def wait(self) -> None:
+        super().wait()  # both are being started
         raise EngineError("unexpected keyword argument 'max_num_seq'")
 
 

@@ -55,7 +55,7 @@ def wait_for_part(run: Path, process: subprocess.Popen[bytes], pattern: str) -> 
 
 @pytest.fixture(scope="module")
 def many(clips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of twelve small clips, one of them broken."""
+    """A manifest of twelve small clips, three of them broken."""
     path = tmp_path_factory.mktemp("many") / "m.parquet"
     names = ["short", "across", "short", "broken"] * 3
     ids = [f"{i:02d}-{name}" for i, name in enumerate(names)]
