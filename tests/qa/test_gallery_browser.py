@@ -134,6 +134,26 @@ def test_sort(page: Page, by: str, first: str) -> None:
     assert page.shown()[0] == first
 
 
+def test_the_order_follows_the_set(page: Page) -> None:
+    page.choose("sort", "longest")
+    assert page.shown()[0] == "clip-street 0"  # 89 characters; 85 in `terse`, where 87 are the most
+
+    page.choose("set", "terse")
+
+    assert page.shown()[0] == "<script>docu 0"
+
+
+def test_the_order_follows_a_set_that_is_chosen_while_a_search_hides_windows(page: Page) -> None:
+    page.choose("sort", "longest")
+    page.search("zebra")
+    page.wait_for(told(0, broken=False))
+    page.choose("set", "terse")
+
+    page["search"].send_keys(Keys.ESCAPE)
+
+    assert page.shown()[0] == "<script>docu 0"
+
+
 def test_two_sets_side_by_side(page: Page) -> None:
     page.choose("set", "default")
     page.choose("beside", "terse")
@@ -143,6 +163,16 @@ def test_two_sets_side_by_side(page: Page) -> None:
     left, right = page.chrome.find_elements(By.CSS_SELECTOR, ".card:not([hidden]) .said")[:2]
     assert left.rect["y"] == right.rect["y"]
     assert left.rect["x"] + left.rect["width"] <= right.rect["x"]
+    marked = page.script("[...CSS.highlights.get('differs')].map((range) => range.toString())")
+    assert marked == ["two", "empty", "pavement", "square", "empty", "pavement", "square"]
+
+
+def test_all_sets_are_compared_with_one(page: Page) -> None:
+    page.choose("beside", "terse")
+
+    assert page.count() == told(ALL)
+    names = [element.text for element in page.chrome.find_elements(By.CSS_SELECTOR, ".card:not([hidden]) h3")]
+    assert names == ["default", "terse"] * (ALL - 1)
     marked = page.script("[...CSS.highlights.get('differs')].map((range) => range.toString())")
     assert marked == ["two", "empty", "pavement", "square", "empty", "pavement", "square"]
 
@@ -175,6 +205,25 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     assert page["help"].is_displayed()
     page.press(Keys.ESCAPE)
     assert not page["help"].is_displayed()
+
+
+def test_one_key_shortcuts_can_be_switched_off(page: Page) -> None:
+    page.press("j", "?")
+    page["shortcuts"].click()
+    page.press(Keys.ESCAPE)
+
+    page.press("j", "G", "f", "p", "/", "?")
+    assert page.focused() == "0"
+    assert page["filters"].get_attribute("open")
+    assert page["pause"].text == "Pause"
+    assert not page["help"].is_displayed()
+    page.press(Keys.ARROW_DOWN)
+    assert page.focused() == "1"
+
+    page["keys"].click()
+    page["shortcuts"].click()
+    page.press(Keys.ESCAPE, "j", "j")
+    assert page.focused() == "2"
 
 
 def test_one_window_at_a_time_is_reached_by_tab(page: Page) -> None:

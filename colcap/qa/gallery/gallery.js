@@ -27,7 +27,8 @@ function choices() {
   return {
     words: fold(value("search")).split(" ").filter(Boolean),
     clip: fold(value("clip")).trim(),
-    sets: [value("set"), value("beside")].filter(Boolean),
+    sets: [value("set"), value("set") && value("beside")].filter(Boolean), // none: all sets, also to compare with one
+    comparing: Boolean(value("beside")),
     differing: get("differing")?.checked ?? false,
     status: value("status"),
     kind: value("kind"),
@@ -49,7 +50,7 @@ function update() {
   const filtering = controls.filter((control) => control.value && control.type !== "checkbox").length + chosen.differing;
   get("active").textContent = filtering ? ` (${filtering})` : "";
   get("reset").hidden = !filtering && !chosen.words.length;
-  order(chosen.sort);
+  order(chosen);
   mark(chosen);
   makeReachable();
 }
@@ -65,10 +66,10 @@ function part(shown, all, noun) {
 }
 
 function matches(card, chosen) {
+  const shown = card.said.filter((said) => !chosen.sets.length || chosen.sets.includes(said.dataset.set));
+  for (const said of card.said) said.hidden = !shown.includes(said); // first: the order of hidden cards needs it too
   if (!chosen.words.every((word) => card.text.includes(word))) return false;
   if (chosen.clip && !fold(card.clip).includes(chosen.clip)) return false;
-  const shown = card.said.filter((said) => !chosen.sets.length || chosen.sets.includes(said.dataset.set));
-  for (const said of card.said) said.hidden = !shown.includes(said);
   if (chosen.differing && new Set(shown.map(captionOf)).size < 2) return false;
   return shown.some(
     ({ dataset }) =>
@@ -98,10 +99,11 @@ const KEYS = {
 };
 let sorted = "";
 
-function order(by) {
+function order({ sort, sets }) {
+  const by = sort && [sort, ...sets].join(" "); // the keys are of the captions of these sets
   if (by === sorted) return;
   sorted = by;
-  const keyed = cards.map((card) => [KEYS[by](card), card.order, card.element]);
+  const keyed = cards.map((card) => [KEYS[sort](card), card.order, card.element]);
   keyed.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   list.replaceChildren(...keyed.map(([, , element]) => element));
 }
@@ -112,7 +114,7 @@ function mark(chosen) {
   if (!("highlights" in CSS)) return;
   const visible = cards.filter((card) => !card.element.hidden);
   const found = chosen.words.length ? visible.flatMap((card) => occurrences(card.element, chosen.words)) : [];
-  const compared = chosen.sets.length === 2 || chosen.differing;
+  const compared = chosen.comparing || chosen.differing;
   const differs = compared ? visible.flatMap((card) => differences(card.said.filter((said) => !said.hidden))) : [];
   CSS.highlights.set("found", new Highlight(...found.slice(0, 5000)));
   CSS.highlights.set("differs", new Highlight(...differs.slice(0, 20000)));
@@ -200,10 +202,10 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const arrows = event.target.matches(".card") ? { ArrowDown: ACTIONS.j, ArrowUp: ACTIONS.k } : {};
-  const action = Object.hasOwn(ACTIONS, event.key) ? ACTIONS[event.key] : arrows[event.key];
-  if (!action) return;
+  const actions = get("shortcuts").checked ? { ...ACTIONS, ...arrows } : arrows;
+  if (!Object.hasOwn(actions, event.key)) return;
   event.preventDefault();
-  action();
+  actions[event.key]();
 });
 
 function clear() {
@@ -230,7 +232,6 @@ const watcher = new IntersectionObserver(
 
 function pause(on) {
   paused = on;
-  get("pause").setAttribute("aria-pressed", String(on));
   get("pause").textContent = on ? "Play" : "Pause";
   near.forEach(show);
 }
