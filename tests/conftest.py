@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from colcap.models.tiny.scenes import caption
 from colcap.models.tiny.synth import clip
 from colcap.models.weights import resolve
 from colcap.steps.media_rows import window_id
+
+# A shell's background ignores SIGINT and hands that down to every process the tests start: Ctrl-C would not be heard.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
