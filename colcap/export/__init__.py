@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 
 import polars as pl
 
-from colcap.errors import ConfigError, RunError
+from colcap.errors import ConfigError, RunError, counted
 from colcap.export import curator, jsonl, parquet, webdataset
 from colcap.export.folder import Folder, opened
 from colcap.export.names import Names, alike
@@ -65,13 +65,14 @@ class Exported:
         rows, clips, windows = (self.counts.get(name, 0) for name in ("rows", "from_clips", "from_windows"))
         statuses = [f"{self.counts[name]:,} {name[5:]}" for name in sorted(self.counts) if name.startswith("rows_")]
         wrote = [
-            f"{count:,} {name.replace('_', ' ')}"
+            f"{name.replace('_', ' ')} {count:,}"
             for name, count in self.counts.items()
             if count and not name.startswith(("rows", "from_"))
         ]
         return (
-            f"{rows:,} rows of {clips:,} clips and {windows:,} windows ({', '.join(statuses) or 'none'}): "
-            f"{', '.join(wrote) or 'nothing'} in {self.path} ({self.parts:,} parts, {self.kept:,} of them kept)"
+            f"{counted(rows, 'row')} of {counted(clips, 'clip')} and {counted(windows, 'window')} "
+            f"({', '.join(statuses) or 'none'}): {', '.join(wrote) or 'nothing'} in {self.path} "
+            f"({counted(self.parts, 'part')}, {self.kept:,} of them kept)"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 import qa_runs
 import webdataset
 from click.testing import CliRunner
+from hashing import hashes
 
 from colcap.cli import cli
 from colcap.export import export
@@ -25,10 +25,10 @@ FORMS = ["curator", "webdataset", "jsonl", "parquet"]
 PARTS = 6
 
 WROTE = {
-    "curator": "4 metas, 4 windows, 3 previews",
-    "webdataset": "4 samples, 1 left out",
-    "jsonl": "5 lines",
-    "parquet": "5 table rows",
+    "curator": "metas 4, windows 4, previews 3",
+    "webdataset": "samples 4, left out 1",
+    "jsonl": "lines 5",
+    "parquet": "table rows 5",
 }
 
 
@@ -57,8 +57,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def content(folder: Path) -> dict[str, str]:
-    files = [path for path in folder.rglob("*") if path.is_file() and NOTES not in path.parts]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return hashes(folder, without=NOTES)
 
 
 def clips_and_starts(form: str, folder: Path) -> list[tuple[str, int | None]]:
@@ -94,10 +93,10 @@ def test_the_verb_prints_exact_counts(form: str, run: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("form", "expected", "wrote"),
     [
-        ("curator", [("a", 256), ("gone", None)], "2 metas, 1 windows, 1 previews"),
-        ("webdataset", [("a", 256)], "1 samples, 1 left out"),
-        ("jsonl", [("a", 256), ("gone", None)], "2 lines"),
-        ("parquet", [("a", 256), ("gone", None)], "2 table rows"),
+        ("curator", [("a", 256), ("gone", None)], "metas 2, windows 1, previews 1"),
+        ("webdataset", [("a", 256)], "samples 1, left out 1"),
+        ("jsonl", [("a", 256), ("gone", None)], "lines 2"),
+        ("parquet", [("a", 256), ("gone", None)], "table rows 2"),
     ],
 )
 def test_a_condition_chooses_rows_and_counts_are_of_those(
@@ -108,7 +107,7 @@ def test_a_condition_chooses_rows_and_counts_are_of_those(
     said = printed(run, out, "--format", form, "--where", "window_id = 'a:00001' or error_kind = 'unreadable'")
 
     assert clips_and_starts(form, out) == expected
-    assert f"2 rows of 2 clips and 1 windows (1 error, 1 ok): {wrote} in" in said
+    assert f"2 rows of 2 clips and 1 window (1 error, 1 ok): {wrote} in" in said
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import qa_runs
 from disks import fill, small_disk
+from hashing import hashes
 
 from colcap.errors import ColcapError, ConfigError, RunError
 from colcap.export import export
@@ -20,8 +21,7 @@ FORMS = ["curator", "webdataset", "jsonl", "parquet"]
 
 
 def content(folder: Path) -> dict[str, str]:
-    files = [path for path in folder.rglob("*") if path.is_file() and NOTES not in path.parts]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return hashes(folder, without=NOTES)
 
 
 def times(folder: Path) -> dict[str, int]:

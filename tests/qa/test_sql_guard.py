@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import polars as pl
 import pytest
 import qa_runs
 from duckdb import DuckDBPyConnection
+from hashing import hashes
 
 from colcap.errors import QueryError
 from colcap.qa import answer
@@ -119,8 +119,7 @@ NOT_ONE = ["select 1; select 2", "select 1; copy (select 1) to 'RUN/x.csv'", "",
 
 
 def state(run: Path) -> dict[str, str]:
-    files = (path for path in run.parent.rglob("*") if path.is_file())
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return hashes(run.parent)
 
 
 @pytest.fixture

@@ -1,13 +1,25 @@
-"""What tests of runs share: a Ray cluster and an engine that answers by the request alone."""
+"""What tests of runs share: a manifest, a Ray cluster, and an engine that answers by the request alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import polars as pl
 import pytest
 from clusters import loopback_cluster
 from ray.cluster_utils import Cluster
 from simulated import Simulated, simulated_engine
+
+
+@pytest.fixture(scope="package")
+def many(clips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of twelve small clips, three of them broken."""
+    path = tmp_path_factory.mktemp("many") / "m.parquet"
+    names = ["short", "across", "short", "broken"] * 3
+    ids = [f"{i:02d}-{name}" for i, name in enumerate(names)]
+    pl.DataFrame({"clip_id": ids, "uri": [str(clips_folder / f"{n}.mp4") for n in names]}).write_parquet(path)
+    return path
 
 
 @pytest.fixture(scope="package")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from hashing import hashes
 from polars.testing import assert_frame_equal
 from simulated import Simulated
 
@@ -50,8 +50,7 @@ def run(finished: Path, tmp_path: Path) -> colcap.Run:
 
 def contents(run: colcap.Run) -> dict[str, str]:
     """Every part file's hash."""
-    files = run.path.rglob("part-*.parquet")
-    return {str(p.relative_to(run.path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return hashes(run.path, "part-*.parquet")
 
 
 def latest(run: colcap.Run, caption_set: str = "default") -> list[tuple[Any, ...]]:

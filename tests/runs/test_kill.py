@@ -53,16 +53,6 @@ def wait_for_part(run: Path, process: subprocess.Popen[bytes], pattern: str) -> 
         time.sleep(0.005)
 
 
-@pytest.fixture(scope="module")
-def many(clips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of twelve small clips, three of them broken."""
-    path = tmp_path_factory.mktemp("many") / "m.parquet"
-    names = ["short", "across", "short", "broken"] * 3
-    ids = [f"{i:02d}-{name}" for i, name in enumerate(names)]
-    pl.DataFrame({"clip_id": ids, "uri": [str(clips_folder / f"{n}.mp4") for n in names]}).write_parquet(path)
-    return path
-
-
 def test_media_parts_survive_being_killed_again_and_again(many: Path, tmp_path: Path) -> None:
     dice, run, kills, rewritten = random.Random(2), tmp_path / "out", 0, []
     while kills < 6:

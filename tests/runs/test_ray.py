@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from pathlib import Path
 
-import polars as pl
 import pytest
+from hashing import hashes
 from polars.testing import assert_frame_equal
 from ray.cluster_utils import Cluster
 from rich.console import Console
@@ -22,16 +21,6 @@ MEDIA_ONLY = {"generate_captions": False, "clips_per_part": 2}
 
 
 @pytest.fixture(scope="module")
-def many(clips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of twelve small clips, three of them broken."""
-    path = tmp_path_factory.mktemp("many") / "m.parquet"
-    names = ["short", "across", "short", "broken"] * 3
-    ids = [f"{i:02d}-{name}" for i, name in enumerate(names)]
-    pl.DataFrame({"clip_id": ids, "uri": [str(clips_folder / f"{n}.mp4") for n in names]}).write_parquet(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def local(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The media of `many`, made on this machine."""
     return colcap.run(many, tmp_path_factory.mktemp("local") / "out", **MEDIA_ONLY).path
@@ -39,8 +28,7 @@ def local(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def digests(run: Path) -> dict[str, str]:
     """Every committed part file's content, timings apart."""
-    files = (path for path in run.rglob("part-*.parquet") if path.parent.name != "timings")
-    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return hashes(run, "part-*.parquet", without="timings")
 
 
 def logged(run: Path, event: str) -> list[dict[str, object]]:
