@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -31,6 +32,9 @@ SILENCE: Final = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 """vLLM, torch and transformers then leave logging to us, and say no more than errors by themselves."""
+
+SOCKET_PATH_BYTES: Final = 107
+"""Longest path of a socket, on Linux."""
 
 
 def engine_args(
@@ -163,7 +167,13 @@ def _text_config(model: ResolvedModel) -> dict[str, Any]:
 def frontend_env() -> dict[str, str]:
     """Environment variables while vLLM is imported and started; nothing about its use is sent home."""
     # torch's shared memory does not survive a fork
-    return {"VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn", **SILENCE}
+    return {"VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn", **SILENCE, **_socket_env()}
+
+
+def _socket_env() -> dict[str, str]:
+    """vLLM's sockets, named by UUIDs, go to the folder for temporary files: it cannot start where that path is long."""
+    too_long = len(os.fsencode(tempfile.gettempdir())) + len("/") + 36 > SOCKET_PATH_BYTES
+    return {"VLLM_RPC_BASE_PATH": "/tmp"} if too_long else {}
 
 
 def engine_env(cores: Sequence[int] | None, *, gpus: Sequence[str] = (), verbose: bool) -> dict[str, str]:

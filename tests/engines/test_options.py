@@ -190,3 +190,13 @@ def test_an_engine_that_fails_everything_stops_the_run(tiny_engine: Engine, monk
     assert {answer.error.kind for answer in first if answer.error} == {"engine_failed"}
     assert again.error is None
     assert tiny_engine.stats._in_flight == 0
+
+
+@pytest.mark.parametrize(("length", "expected"), [(70, None), (71, "/tmp")])
+def test_sockets_fit_where_temporary_files_have_a_long_path(
+    length: int, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/" + "t" * (length - 1))
+
+    for env in (options.frontend_env(), options.engine_env(None, verbose=True)):
+        assert env.get("VLLM_RPC_BASE_PATH") == expected

@@ -119,6 +119,7 @@ def clips() -> list[bytes]:
     ]
 
 
+@cache
 def requests(tiny: ResolvedModel, *, as_is: bool) -> list[Request]:
     """A request per clip, its frames at the model's size or as they are."""
     config = parse({"captioning": {"model_does_preprocess": as_is}})
@@ -131,6 +132,12 @@ def requests(tiny: ResolvedModel, *, as_is: bool) -> list[Request]:
     ]
     assert len(made) == COUNT
     return [Request("Describe the video.", video=video) for video in made]
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_engine: Engine, tiny: ResolvedModel) -> list[Generation]:
+    """The captions of frames that travel as bytes, at the model's size."""
+    return tiny_engine.generate(requests(tiny, as_is=False), Sampling())
 
 
 def right(result: list[Generation], expected: list[Generation]) -> float:
@@ -146,9 +153,8 @@ def started(tiny: ResolvedModel, dtype: PreprocessDtype, *, as_is: bool) -> Iter
     engine.close()
 
 
-def test_the_same_captions_from_floats(tiny_engine: Engine, tiny: ResolvedModel) -> None:
+def test_the_same_captions_from_floats(tiny: ResolvedModel, expected: list[Generation]) -> None:
     asked = requests(tiny, as_is=False)
-    expected = tiny_engine.generate(asked, Sampling())
 
     with started(tiny, "float32", as_is=False) as engine:
         rendering = engine._front._rendering
@@ -163,10 +169,8 @@ def test_the_same_captions_from_floats(tiny_engine: Engine, tiny: ResolvedModel)
 
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
 def test_the_same_captions_from_frames_as_they_are(
-    tiny_engine: Engine, tiny: ResolvedModel, dtype: PreprocessDtype
+    tiny: ResolvedModel, dtype: PreprocessDtype, expected: list[Generation]
 ) -> None:
-    expected = tiny_engine.generate(requests(tiny, as_is=False), Sampling())
-
     with started(tiny, dtype, as_is=True) as engine:
         result = engine.generate(requests(tiny, as_is=True), Sampling())
 

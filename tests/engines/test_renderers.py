@@ -34,7 +34,7 @@ from colcap.engines.vllm import VllmEngine
 from colcap.errors import ConfigError, EngineError
 from colcap.models.weights import ResolvedModel
 
-COUNT = 240
+COUNT = 120
 
 
 def render_processes(of: int | None = None) -> list[psutil.Process]:
