@@ -1,11 +1,11 @@
-"""Every named query over a synthetic run of 10,000,000 captions: seconds, peak memory of the process, rows found.
+"""Every named query, and a gallery, over a synthetic run of 10,000,000 captions: seconds, peak memory, rows found.
 
     python benchmarks/named_queries.py [CAPTIONS] [FOLDER] [QUERY…]     10,000,000 by default; FOLDER is kept
 
 The run has no video: clips of four windows, previews, captions of some 36 words, enhancements, a second caption set for
 a tenth of the windows, all with planted faults: repeated, similar, looping, short, cut off, refused, failed captions,
 neighbours that say the same, dark and frozen previews. Each query runs in a process of its own, as by `colcap sql`,
-under the same limits of memory and time.
+under the same limits of memory and time. QUERY may be `gallery`: choosing the windows of a page of those cut off.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from colcap.errors import QueryError
+from colcap.qa.gallery.rows import choose
 from colcap.qa.named import named_queries
 from colcap.qa.queries import ask
 from colcap.schema import TABLES, TIMINGS
 from colcap.store import FACT_ROW_GROUP, part_name, table_dir
 
+GALLERY = "gallery"
 PER_PART, PER_CLIP = 10_000, 4
 WORDS, PHRASES, REPEATED = 20_000, 500_000, 1_000
 
@@ -40,19 +42,30 @@ def main(captions: int, folder: Path, names: list[str]) -> None:
     print(f"{captions:,} captions, {size / 1e9:.1f} GB of Parquet, made in {time.perf_counter() - started:.0f} s")
     print(f"{'query':<18} {'seconds':>8} {'peak MB':>8} {'rows':>10}", flush=True)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as one:
-        for name in names or named_queries():
-            seconds, peak_mb, rows = one.apply(timed, (folder, name))
-            print(f"@{name:<17} {seconds:>8.1f} {peak_mb:>8,.0f} {rows:>10}", flush=True)
+        for name in names or [*named_queries(), GALLERY]:
+            seconds, peak, rows = one.apply(timed, (folder, name))
+            print(f"{name:<18} {seconds:>8.1f} {peak:>8,.0f} {rows:>10}", flush=True)
 
 
 def timed(run: Path, name: str) -> tuple[float, float, str]:
-    """Seconds, peak memory of this process in MB, and the rows of the answer or why there is none."""
+    """Seconds, peak memory in MB of this process or one it starts, and the rows found or why there are none."""
     started = time.perf_counter()
     try:
-        rows = f"{ask(run, f'@{name}').height:,}"
+        rows = f"{cut_off(run) if name == GALLERY else ask(run, f'@{name}').height:,}"
     except QueryError as error:
         rows = str(error).partition("\n")[0][:60]
-    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, rows
+    seconds = time.perf_counter() - started
+    return seconds, max(map(peak_mb, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))), rows
+
+
+def peak_mb(who: int) -> float:
+    """Most memory held at once, in MB, by this process or by the largest of its children."""
+    return resource.getrusage(who).ru_maxrss / 1024
+
+
+def cut_off(run: Path) -> int:
+    """Choose and count the windows of a gallery of captions that were cut off; there are no previews to draw."""
+    return choose(run, where="finish_reason = 'length'").total.windows
 
 
 def make(run: Path, parts: int) -> None:

@@ -65,19 +65,27 @@ chosen as materialized (
     from (select id, unnest([band_1, band_2, band_3, band_4]) as band from signatures) as banded
     join shared on shared.band = banded.band and shared.id <> banded.id
 ),
--- The texts that were chosen, one row each, and whether they are of one clip.
+-- The texts that were chosen, one row each, and whether they are of one clip. Of ten million windows only theirs may
+-- wait in memory for a join.
+said as materialized (
+    select hash(caption_set, caption) as id, caption_set, caption, window_id
+    from captions_latest
+    where status = 'ok' and hash(caption_set, caption) in (select id from chosen union select other_id from chosen)
+),
+placed as materialized (
+    select window_id, clip_id from windows where window_id in (select window_id from said)
+),
 spoken as materialized (
     select
-        hash(c.caption_set, c.caption) as id,
-        any_value(c.caption_set) as caption_set,
-        any_value(c.caption) as caption,
-        min(c.window_id) as window_id,
-        min(w.clip_id) as first_clip,
-        max(w.clip_id) as last_clip
-    from captions_latest as c
-    join windows as w on w.window_id = c.window_id
-    where c.status = 'ok' and hash(c.caption_set, c.caption) in (select id from chosen union select other_id from chosen)
-    group by hash(c.caption_set, c.caption)
+        id,
+        any_value(caption_set) as caption_set,
+        any_value(caption) as caption,
+        min(window_id) as window_id,
+        min(clip_id) as first_clip,
+        max(clip_id) as last_clip
+    from said
+    join placed using (window_id)
+    group by id
 ),
 pairs as (
     select
