@@ -1,7 +1,12 @@
-"""What the whole suite shares: one engine, and a few clips whose captions are known."""
+"""What the whole suite shares: one engine, a few clips whose captions are known, and two processes to run in.
+
+`make test` runs it in two processes. One has whatever shares the engine, starts engines or clusters, or watches what
+other processes do, test after test in the files' order; the other one has the rest.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from collections.abc import Callable, Iterator
@@ -23,6 +28,25 @@ from colcap.steps.media_rows import window_id
 # A shell's background ignores SIGINT and hands that down to every process the tests start: Ctrl-C would not be heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+BESIDE = (
+    "colcap/",
+    "tests/export/",
+    "tests/media/",
+    "tests/qa/",
+    "tests/test_cli.py",
+    "tests/test_config.py",
+    "tests/test_manifest",
+    "tests/test_printing.py",
+    "tests/test_synth.py",
+)
+"""Tests that may run beside an engine: they neither need one nor mind that it is there."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not item.nodeid.startswith(BESIDE):
+            item.add_marker(pytest.mark.xdist_group("engine"))
+
 
 @pytest.fixture(scope="session")
 def tiny_engine() -> Iterator[Engine]:
@@ -37,7 +61,8 @@ def tiny_engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session", autouse=True)
 def starting_server(request: pytest.FixtureRequest) -> Iterator[Callable[[], str] | None]:
     """`vllm serve`, if some test wants it: it takes a minute to start, which it does beside the tests before."""
-    if not any("vllm_server" in getattr(item, "fixturenames", ()) for item in request.session.items):
+    has_engine = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"  # the largest group is the first process's
+    if not has_engine or not any("vllm_server" in getattr(item, "fixturenames", ()) for item in request.session.items):
         yield None
         return
     with serving.vllm_serve() as url:
@@ -45,9 +70,13 @@ def starting_server(request: pytest.FixtureRequest) -> Iterator[Callable[[], str
 
 
 @pytest.fixture(scope="session")
-def vllm_server(starting_server: Callable[[], str]) -> str:
+def vllm_server(starting_server: Callable[[], str] | None) -> Iterator[str]:
     """The URL of `vllm serve` with the embedded model on loopback."""
-    return starting_server()
+    if starting_server is not None:
+        yield starting_server()
+        return
+    with serving.vllm_serve() as url:
+        yield url()
 
 
 @pytest.fixture(scope="session")
