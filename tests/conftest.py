@@ -42,7 +42,9 @@ BESIDE = (
 """Tests that may run beside an engine: they neither need one nor mind that it is there."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep to one process what is not BESIDE."""
     for item in items:
         if not item.nodeid.startswith(BESIDE):
             item.add_marker(pytest.mark.xdist_group("engine"))
