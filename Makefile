@@ -13,7 +13,7 @@ demo: $(STAMP)  ## make clips, caption them with the embedded model, show the re
 	$(BIN)/colcap demo
 
 test: $(STAMP)  ## run the whole suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -11,11 +11,13 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import serving
 from shared_clips import SCENES
+from xdist.scheduler import LoadScopeScheduling
 
 from colcap import manifests
 from colcap.engines.base import Engine
@@ -42,12 +44,16 @@ BESIDE = (
 """Tests that may run beside an engine: they neither need one nor mind that it is there."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep to one process what is not BESIDE."""
-    for item in items:
-        if not item.nodeid.startswith(BESIDE):
-            item.add_marker(pytest.mark.xdist_group("engine"))
+class Halves(LoadScopeScheduling):
+    """Keeps what is not BESIDE to one process; the rest goes, test by test, to whichever has time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(BESIDE) else "engine"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Halves:
+    return Halves(config, log)
 
 
 @pytest.fixture(scope="session")
