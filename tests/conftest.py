@@ -32,16 +32,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BESIDE = (
     "colcap/",
+    "tests/docs/test_complete.py",
     "tests/export/",
     "tests/media/",
+    "tests/models/test_download.py",
+    "tests/models/test_tiny_training.py",
+    "tests/models/test_weights.py",
     "tests/qa/",
     "tests/test_cli.py",
     "tests/test_config.py",
     "tests/test_manifest",
     "tests/test_printing.py",
     "tests/test_synth.py",
+    "tests/test_wheel.py",
 )
-"""Tests that may run beside an engine: they neither need one nor mind that it is there."""
+"""Tests that may run beside an engine: they share none, and do not mind that it is there."""
 
 
 class Halves(LoadScopeScheduling):
