@@ -41,6 +41,9 @@ MAX_BYTES_IN_FLIGHT: Final = 4 << 30
 SEND_HOME_S: Final = 1.0
 """How long requests that nobody waits for any more may take to be taken back, in seconds."""
 
+NOTICE_S: Final = 2.0
+"""How long vLLM may take to notice that its engine's process has ended, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -76,6 +79,7 @@ class FrontEnd:
         self._rendering: Rendering | None = None
         self._ids = itertools.count()
         self._asking: set[asyncio.Task[Any]] = set()
+        self._waiting: set[Future[Any]] = set()
         self._died, self._stopped, self._stopping = False, False, threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._ready: Future[None] = Future()
@@ -126,15 +130,18 @@ class FrontEnd:
                 return future.result()
             finally:
                 future.cancel()  # Ctrl-C: nobody waits for the answers any more
+                self._waiting.discard(future)
         except CancelledError:
-            if self._died:  # another caller heard of it first, and cleared away what was left
+            if self._died:  # another caller may have heard of it first, and cleared away what was left
                 return [None] * len(prompts)
             raise EngineError("the engine was closed before it had answered") from None
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         with self._stopping:  # work handed to a loop that has just ended would never be answered
-            if not self._stopped:
-                return asyncio.run_coroutine_threadsafe(work, self._loop)
+            if not self._stopped and not self._died:
+                future = asyncio.run_coroutine_threadsafe(work, self._loop)
+                self._waiting.add(future)
+                return future
         work.close()
         if self._died:
             raise CancelledError
@@ -167,6 +174,7 @@ class FrontEnd:
             self._render_processes = [self._new_renderer() for _ in range(self._launch.renderers)]
             self._llm = boot(self._launch.args, options.frontend_env(), self._host)
             self._rendering = self._open_rendering()
+            self._loop.add_reader(self._host.sentinel, self._has_ended)
         except BaseException as error:
             self._ready.set_exception(error)
         else:
@@ -174,6 +182,18 @@ class FrontEnd:
         self._loop.run_forever()
         self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    def _has_ended(self) -> None:
+        """vLLM hears of its process's end by itself, but has been seen to leave requests waiting for ever."""
+        assert self._host is not None
+        self._loop.remove_reader(self._host.sentinel)
+        self._loop.call_later(NOTICE_S, self._send_home)
+
+    def _send_home(self) -> None:
+        with self._stopping:
+            self._died, waiting = True, list(self._waiting)
+        for future in waiting:
+            future.cancel()
 
     def _new_renderer(self) -> RenderProcess:
         launch = self._launch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -9,7 +10,7 @@ import time
 import pytest
 from processes import engine_processes
 
-from colcap.engines.base import Request, Sampling
+from colcap.engines.base import Generation, Request, Sampling
 from colcap.engines.vllm import VllmEngine
 from colcap.errors import EngineError
 from colcap.models.weights import ResolvedModel
@@ -70,3 +71,26 @@ def test_an_engine_that_cannot_start_says_why_and_is_not_tried_again(
 
     assert "started again" not in caplog.text
     assert set(engine_processes()) <= before
+
+
+def test_requests_that_vllm_leaves_waiting_when_its_engine_dies_are_asked_again(
+    tiny: ResolvedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen once in some hundred kills, as a run that stood still; here vLLM does not look whether its engine lives."""
+    core_client = pytest.importorskip("vllm.v1.engine.core_client")
+    monkeypatch.setattr(core_client.MPClient, "start_engine_core_monitor", lambda self: None)
+    engine, answers = VllmEngine(tiny), list[Generation]()
+    requests = [Request(f"Describe. {i}") for i in range(400)]
+    asking = threading.Thread(target=lambda: answers.extend(engine.generate(requests, Sampling())), daemon=True)
+    asking.start()
+    time.sleep(0.5)
+    host = engine._front._host
+    assert host is not None
+
+    os.kill(host.pid, signal.SIGKILL)
+    asking.join(90)
+
+    assert len(answers) == len(requests)
+    assert [answer.error for answer in answers if answer.error] == []
+    assert engine._restarts == 1
+    engine.close()
