@@ -77,8 +77,9 @@ def test_requests_that_vllm_leaves_waiting_when_its_engine_dies_are_asked_again(
     tiny: ResolvedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen once in some hundred kills, as a run that stood still; here vLLM does not look whether its engine lives."""
-    core_client = pytest.importorskip("vllm.v1.engine.core_client")
-    monkeypatch.setattr(core_client.MPClient, "start_engine_core_monitor", lambda self: None)
+    from vllm.v1.engine.core_client import MPClient
+
+    monkeypatch.setattr(MPClient, "start_engine_core_monitor", lambda self: None)
     engine, answers = VllmEngine(tiny), list[Generation]()
     requests = [Request(f"Describe. {i}") for i in range(400)]
     asking = threading.Thread(target=lambda: answers.extend(engine.generate(requests, Sampling())), daemon=True)
