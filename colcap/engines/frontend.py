@@ -191,8 +191,12 @@ class FrontEnd:
 
     def _send_home(self) -> None:
         with self._stopping:
-            self._died, waiting = True, list(self._waiting)
-        for future in waiting:
+            self._died = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Whoever waits for an answer hears that there is none, even where vLLM does not take the request back."""
+        for future in list(self._waiting):
             future.cancel()
 
     def _new_renderer(self) -> RenderProcess:
@@ -214,8 +218,7 @@ class FrontEnd:
         return PooledRendering(self._render_processes, self._new_renderer, inline, bytes_per_value=each)
 
     async def _end(self) -> None:
-        for task in self._asking:
-            task.cancel()
+        self._let_go()
         if self._asking:
             await asyncio.wait(self._asking, timeout=SEND_HOME_S)
         if self._rendering is not None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from types import SimpleNamespace, TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -87,6 +89,7 @@ class MediaPool:
         if num_workers < 1:
             raise ValueError(f"num_workers must be at least 1, got {num_workers}")
         refuse_while_imported()
+        start_fork_server()
         self._timeout_s = timeout_s
         self._start = (tuple(cores) if cores else None, max_memory_bytes, initializer, tuple(initargs))
         self._lock, self._kill_lock = threading.RLock(), threading.Lock()
@@ -120,9 +123,8 @@ class MediaPool:
         return outer
 
     def _new_pool(self) -> pebble.ProcessPool:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         start = (dict(os.environ), *self._start)
+        context = multiprocessing.get_context("forkserver")
         return pebble.ProcessPool(1, TASKS_PER_WORKER, start_worker, start, context)
 
     def _watch(self) -> None:
@@ -273,6 +275,24 @@ def refuse_while_imported() -> None:
     """
     if getattr(multiprocessing.process.current_process(), "_inheriting", False):
         raise ColcapError(UNGUARDED)
+
+
+def start_fork_server() -> None:
+    """Start what workers are forked from, where it does not run: pebble would not say why it cannot.
+
+    Raises
+    ------
+    ColcapError : the folder for temporary files is none that a socket can be made in.
+    """
+    forkserver.set_forkserver_preload(PRELOADED)
+    try:
+        forkserver.ensure_running()
+    except OSError as error:
+        raise ColcapError(
+            f"media workers cannot be started: {error}. They are reached by a socket in the folder for temporary "
+            f"files, {tempfile.gettempdir()}. Set TMPDIR to one that can be written and whose path is shorter, such as "
+            "/tmp."
+        ) from error
 
 
 def _in_our_terms(error: BaseException, timeout_s: float) -> BaseException:

@@ -273,6 +273,26 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
     assert 'put what calls colcap under `if __name__ == "__main__":`' in last
 
 
+GUARDED = """
+from colcap.media import MediaPool
+if __name__ == "__main__":
+    with MediaPool(1) as pool:
+        print(pool.submit(len, "abc").result())
+"""
+
+
+def test_a_folder_for_temporary_files_that_is_too_long_for_sockets_is_named(tmp_path: Path) -> None:
+    script, folder = tmp_path / "script.py", tmp_path / ("x" * 100)
+    script.write_text(GUARDED)
+    folder.mkdir()
+    env = {**os.environ, "TMPDIR": str(folder)}
+
+    result = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    last = result.stderr.strip().splitlines()[-1]
+    assert (result.returncode == 0 and result.stdout == "3\n") or (str(folder) in last and "Set TMPDIR" in last)
+
+
 PAUSED = """
 import os, time
 from colcap.media import MediaPool
