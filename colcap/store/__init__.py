@@ -2,7 +2,7 @@
 
 from colcap.store.commit import WRITER_PREFIX, PartCommit, TableFile, recover
 from colcap.store.disk import disk_error, write_atomically
-from colcap.store.footer import Footer, count_rows, parse_counts, read_footer, versions
+from colcap.store.footer import Footer, count_rows, parse_counts, parse_ending, read_ending, read_footer, versions
 from colcap.store.mirrors import as_given, given, helper, mirror_of, opened, readable, source, writable
 from colcap.store.names import (
     JOURNAL_PREFIX,
@@ -41,7 +41,9 @@ __all__ = [
     "outgoing",
     "own_suffix",
     "parse_counts",
+    "parse_ending",
     "part_name",
+    "read_ending",
     "read_footer",
     "readable",
     "recover",

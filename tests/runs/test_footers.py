@@ -38,10 +38,31 @@ def todo(run: colcap.Run) -> list[int]:
 
 def test_what_was_read_once_is_not_read_again(run: colcap.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = (todo(run), summary_lines(run))
-    monkeypatch.setattr(store, "read_footer", lambda path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr(store, "read_ending", lambda path: pytest.fail(f"{path} is read again"))
 
     assert (todo(run), summary_lines(run)) == first
     assert first[0] == []
+
+
+def test_what_was_parsed_once_is_not_parsed_again_in_a_copy(
+    run: colcap.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = (todo(run), [one.counts for one in tally(run.path)])
+    monkeypatch.setattr(store, "parse_ending", lambda ending: pytest.fail("a footer is parsed again"))
+
+    copy = colcap.open(shutil.copytree(run.path, tmp_path / "copy", copy_function=shutil.copyfile))
+
+    assert (todo(copy), [one.counts for one in tally(copy.path)]) == first
+    monkeypatch.setattr(store, "read_ending", lambda path: pytest.fail(f"{path} is read again"))
+    assert (todo(copy), [one.counts for one in tally(copy.path)]) == first
+
+
+def test_a_part_under_the_name_of_another_is_noticed(run: colcap.Run) -> None:
+    todo(run)
+    windows = run.path / "windows"
+    shutil.copyfile(windows / "part-000000.parquet", windows / "part-000001.parquet")
+
+    assert todo(run) == [1]
 
 
 def test_a_run_remembers_what_it_made(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
