@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -157,7 +156,6 @@ def _save(run: Path, known: Mapping[str, _Memory]) -> None:
     try:
         store.write_atomically(run / INDEX, data.getvalue())
     except OSError as error:  # not ours to write, or no room: it is a convenience
-        (run / f".{INDEX}.{os.getpid()}.tmp").unlink(missing_ok=True)
         log.debug("footers are not remembered: %s", error)
 
 

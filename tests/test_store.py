@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -83,20 +88,90 @@ def test_what_was_cut_off_before_the_journal_is_swept_away(tmp_path: Path) -> No
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("renamed", [0, 1, 2])
-def test_a_commit_that_was_cut_off_after_the_journal_is_finished(tmp_path: Path, renamed: int) -> None:
-    commit = commit_of(tmp_path)
-    fill(commit)
-    for writer in commit._writers.values():
-        writer.close({"colcap.part": "0", "colcap.fingerprint": "f1"})
-    journal = commit._write_journal()
-    for temp, final in json.loads(journal.read_bytes())[:renamed]:
-        (tmp_path / temp).rename(tmp_path / final)  # and here it dies
+@contextmanager
+def renames_fail(after: int, error: BaseException) -> Iterator[None]:
+    """So many files of a part get their names, and no more."""
+    replace, left = os.replace, iter(range(after))
+
+    def replace_some(source: Path, target: Path) -> None:
+        if target.suffix == ".parquet" and next(left, None) is None:
+            raise error
+        replace(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", replace_some)
+        yield
+
+
+CUT_OFF = [KeyboardInterrupt(), OSError(errno.EIO, "bad disk"), OSError(errno.ENOSPC, "full disk")]
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+@pytest.mark.parametrize("error", CUT_OFF, ids=["killed", "bad disk", "full disk"])
+def test_a_commit_that_was_cut_off_after_the_journal_is_finished(
+    tmp_path: Path, renamed: int, error: BaseException
+) -> None:
+    """A part that is replaced is never half old, half new."""
+    old, new = commit_of(tmp_path), commit_of(tmp_path)
+    fill(old, count=1)
+    old.commit()
+    fill(new, count=3)
+    with renames_fail(renamed, error), pytest.raises((KeyboardInterrupt, ColcapError)):
+        new.commit()
+    new.abort()  # as a runner does when it goes home
 
     store.recover(tmp_path)
 
     assert files(tmp_path) == ["windows/part-000000.parquet", "windows_mp4/part-000000.parquet"]
-    assert store.read_footer(tmp_path / "windows_mp4" / "part-000000.parquet") is not None
+    footers = [store.read_footer(tmp_path / name) for name in files(tmp_path)]
+    assert [footer and footer.rows for footer in footers] == [3, 3]
+
+
+def test_a_commit_under_way_is_not_dropped_by_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, replace = commit_of(tmp_path), os.replace
+    fill(commit)
+
+    def drop_meanwhile(source: Path, target: Path) -> None:
+        thread = threading.Thread(target=commit.abort)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()  # nor does it wait: a disk may hang
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", drop_meanwhile)
+    rows = commit.commit()
+
+    assert rows == {"windows": 3, "windows_mp4": 3}
+    assert files(tmp_path) == ["windows/part-000000.parquet", "windows_mp4/part-000000.parquet"]
+
+
+def test_what_was_swept_by_another_writer_is_no_success(tmp_path: Path) -> None:
+    commit = commit_of(tmp_path)
+    fill(commit)
+    store.recover(tmp_path)
+
+    with pytest.raises(ColcapError):
+        commit.commit()
+
+    assert files(tmp_path) == []
+
+
+def test_what_was_dropped_cannot_be_committed(tmp_path: Path) -> None:
+    commit = commit_of(tmp_path)
+    fill(commit)
+    commit.abort()
+
+    with pytest.raises(ColcapError, match="was dropped"):
+        commit.commit()
+
+    assert files(tmp_path) == []
+
+
+def test_a_small_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    with renames_fail(0, OSError(errno.ENOSPC, "full disk")), pytest.raises(OSError, match="full disk"):
+        store.write_atomically(tmp_path / "index.parquet", b"data")
+
+    assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "foreign"])

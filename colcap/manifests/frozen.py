@@ -17,6 +17,7 @@ from colcap.manifests.ids import hashed
 from colcap.manifests.reader import local_path
 from colcap.objects import HTTP_SCHEMES, Url, is_url
 from colcap.schema import CLIPS
+from colcap.store import sync
 
 FROZEN: Final = "manifest.parquet"
 MAX_ID_CHARS: Final = 512
@@ -55,7 +56,9 @@ def freeze(
             for rows in checked_rows(manifest, clips_per_part=clips_per_part, limit=limit, http=http):
                 writer.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(writer.schema))
                 num_clips += rows.height
+        sync(temp)  # a machine that loses power must not keep run.toml without this
         os.replace(temp, target)
+        sync(target.parent)
     finally:
         temp.unlink(missing_ok=True)
     return num_clips

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,11 +28,18 @@ from colcap.runners.enhancing import Enhancer, EnhanceTodo, count_captions, plan
 from colcap.runners.feeding import enhance_feeding
 from colcap.runners.jobs import CaptionJob, caption_jobs, engine_groups, passes
 from colcap.runners.make import Given, make
-from colcap.runners.plan import Plan, empty_plan, unfinished
+from colcap.runners.plan import Plan, Redo, empty_plan, unfinished
 from colcap.runners.progress import EnhanceProgress, shown
 from colcap.runners.runfile import prepare, saved_config, writing
 from colcap.runners.runlog import logged
-from colcap.runners.selecting import Selection, caption_todo, failed_enhancements, preview_todo, retry_todo
+from colcap.runners.selecting import (
+    Selection,
+    caption_todo,
+    failed_enhancements,
+    failed_rows,
+    preview_todo,
+    retry_todo,
+)
 from colcap.soundness import damaged_files
 
 log = logging.getLogger(__name__)
@@ -72,9 +79,8 @@ def run(
         for number, together in enumerate(_passes(jobs, config, given) or [()]):
             plan = empty_plan(folder, config, together)
             plan = replace(plan, todo=unfinished(plan))
-            if retry is not None:
-                plan = replace(plan, todo=plan.todo + retry_todo(plan, retry, again=number > 0))
-            _make(plan, given)
+            failed = {} if retry is None else failed_rows(plan, retry, again=number > 0)
+            _make_with_failed(plan, failed, given)
         if text:
             enhance_sets(folder, config, text, given)
             if retry is not None:
@@ -84,6 +90,16 @@ def run(
 def _passes(jobs: Sequence[CaptionJob], config: Config, given: Given) -> list[tuple[CaptionJob, ...]]:
     """Sets that are made together. An actor of Ray has one engine."""
     return engine_groups(jobs) if given.runner == "ray" else passes(jobs, models_at_once=models_at_once(config))
+
+
+def _make_with_failed(plan: Plan, failed: Mapping[int, Redo], given: Given) -> None:
+    """Make what is unfinished, and failed rows again; those of a part that has yet to be finished come after that."""
+    busy = {todo.part for todo in plan.todo}
+    at_once = {part: redo for part, redo in failed.items() if part not in busy}
+    later = {part: redo for part, redo in failed.items() if part in busy}
+    _make(replace(plan, todo=plan.todo + retry_todo(plan, at_once)), given)
+    if later:
+        _make(replace(plan, todo=retry_todo(plan, later)), given)
 
 
 def _make(plan: Plan, given: Given) -> None:

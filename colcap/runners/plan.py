@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colcap import manifests, store
 from colcap.config import Config
+from colcap.errors import RunError, printable
 from colcap.fingerprints import fingerprint, media_facts, preview_facts
 from colcap.footers import Part, read_footers
 from colcap.runners.jobs import CaptionJob
@@ -96,8 +98,12 @@ class Plan:
 
 
 def empty_plan(run: Path, config: Config, jobs: Iterable[CaptionJob] = ()) -> Plan:
-    """A run with nothing to do yet."""
-    num_clips = pq.read_metadata(run / manifests.FROZEN).num_rows
+    """A run with nothing to do yet. Raises RunError where its copy of the manifest is damaged."""
+    try:
+        num_clips = pq.read_metadata(run / manifests.FROZEN).num_rows
+    except (OSError, pa.ArrowException) as error:
+        said = printable(str(error))[:200]
+        raise RunError(f"{run}: its {manifests.FROZEN} cannot be read ({said}). Use a new run folder.") from None
     return Plan(run, config, num_clips, tuple(jobs))
 
 

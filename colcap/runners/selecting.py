@@ -87,21 +87,21 @@ class _Failed:
         return Redo(frozenset(self.clips), frozenset(self.previews), captions)
 
 
-def retry_todo(plan: Plan, where: str | None, *, again: bool = False) -> tuple[PartTodo, ...]:
-    """Make again what failed: clips and previews as rows of their parts, captions as further attempts.
-
-    A clip that is read again is captioned again in all its windows: it may be another by now.
+def failed_rows(plan: Plan, where: str | None, *, again: bool = False) -> dict[int, Redo]:
+    """By part, the rows that failed and that are to be made again, but for those that the plan makes anyway.
 
     Parameters
     ----------
-    plan : what is unfinished of it is left out: that is made anyway.
+    plan : with what is unfinished of it.
     where : a condition over `qa.select.FAILURES`' columns.
     again : clips and previews have been tried again just now; only captions are left.
     """
-    busy = {todo.part for todo in plan.todo}
+    unfinished = {todo.part: todo for todo in plan.todo}
     sets = {job.caption_set for job in plan.jobs}
     failed: dict[int, _Failed] = defaultdict(_Failed)
     for table, part, clip_id, window_id, caption_set in _failures(plan.run, where):
+        if _is_made(unfinished.get(part), table, caption_set):
+            continue
         if table in ("clips", "windows") and not again:
             failed[part].clips.add(clip_id)
         elif table == "previews" and not again:
@@ -110,9 +110,25 @@ def retry_todo(plan: Plan, where: str | None, *, again: bool = False) -> tuple[P
             failed[part].captions[caption_set].add(window_id)
     for caption_set in sets:
         for window_id, part in select.without_caption(plan.run, caption_set).iter_rows():
-            failed[part].captions[caption_set].add(window_id)
-    there = {name: attempts(plan.run, "captions", name) for name in sets}
-    return tuple(_retry(there, part, failed[part].redo()) for part in sorted(failed) if part not in busy)
+            if not _is_made(unfinished.get(part), "captions", caption_set):
+                failed[part].captions[caption_set].add(window_id)
+    return {part: failed[part].redo() for part in sorted(failed)}
+
+
+def _is_made(todo: PartTodo | None, table: str, caption_set: str) -> bool:
+    """Whether what a part needs anyway has the rows of a table in it."""
+    if todo is None or todo.media:
+        return todo is not None
+    return todo.previews if table == "previews" else table == "captions" and caption_set in todo.captions
+
+
+def retry_todo(plan: Plan, failed: Mapping[int, Redo]) -> tuple[PartTodo, ...]:
+    """Make again what failed: clips and previews as rows of their parts, captions as further attempts.
+
+    A clip that is read again is captioned again in all its windows: it may be another by now.
+    """
+    there = {job.caption_set: attempts(plan.run, "captions", job.caption_set) for job in plan.jobs}
+    return tuple(_retry(there, part, redo) for part, redo in failed.items())
 
 
 def _failures(run: Path, where: str | None) -> Iterable[tuple[str, int, str, str, str]]:

@@ -127,6 +127,7 @@ class Timings:
             pl.DataFrame(rows, schema=TIMINGS, orient="row").write_parquet(temp, compression="uncompressed")
             if mirror := store.mirror_of(self._folder):
                 return mirror.publish([(temp, final)])
+            store.sync(temp)
             return _moved(temp, final)
         finally:
             temp.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Part files and their commit, in a local folder or on an object store."""
 
 from colcap.store.commit import WRITER_PREFIX, PartCommit, TableFile, recover
-from colcap.store.disk import disk_error, write_atomically
+from colcap.store.disk import disk_error, sync, write_atomically
 from colcap.store.footer import Footer, count_rows, parse_counts, parse_ending, read_ending, read_footer, versions
 from colcap.store.mirrors import as_given, given, helper, mirror_of, opened, readable, source, writable
 from colcap.store.names import (
@@ -48,6 +48,7 @@ __all__ = [
     "readable",
     "recover",
     "source",
+    "sync",
     "table_dir",
     "versions",
     "writable",

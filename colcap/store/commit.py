@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Final
 
 import polars as pl
 
+from colcap.errors import RunError
 from colcap.schema import TABLES
 from colcap.store.disk import disk_error, sync, write_atomically
 from colcap.store.footer import versions
@@ -70,6 +72,9 @@ class PartCommit:
     ) -> None:
         self.run, self.part, self._files = run, part, files
         self._writers: dict[str, TableWriter] = {}
+        self._lock = threading.Lock()
+        self._is_decided = self._is_dropped = False
+        self._journal = run / f"{JOURNAL_PREFIX}{part:06d}-{next(iter(files))}.{own_suffix()}.json"
         try:
             for name, file in files.items():
                 self._writers[name] = TableWriter(file.table, file.path, _schema_of(file.table, extra))
@@ -91,29 +96,52 @@ class PartCommit:
 
         Raises
         ------
-        ColcapError : the disk is full or not writable; nothing of the part became visible.
+        ColcapError : the disk is full or not writable; nothing of the part became visible, or, where it fails between
+            the journal and the last rename, the next start finishes it.
+        RunError : another process is the run's writer by now, and has swept the part away; or it was dropped.
         """
-        try:
-            for name, writer in self._writers.items():
-                writer.close(self._footer(self._files[name]))
-            self._put_in_place()
-        except OSError as error:
-            self.abort()
-            raise disk_error(self.run, error) from error
+        with self._lock:
+            if self._is_dropped:
+                raise RunError(f"{self.run}: part {self.part} was dropped before its commit")
+            try:
+                for name, writer in self._writers.items():
+                    writer.close(self._footer(self._files[name]))
+                self._put_in_place()
+            except OSError as error:
+                self._drop()
+                raise disk_error(self.run, error) from error
         return {table: writer.rows for table, writer in self._writers.items()}
 
     def _put_in_place(self) -> None:
         if mirror := mirror_of(self.run):
             mirror.publish([(writer.temp, writer.final) for writer in self._writers.values()])
             return
-        journal = self._write_journal()
-        _rename(self.run, self._renames())
-        journal.unlink(missing_ok=True)
+        renames = [(_inside(self.run, w.temp), _inside(self.run, w.final)) for w in self._writers.values()]
+        try:
+            write_atomically(self._journal, json.dumps(renames).encode())
+        finally:
+            self._is_decided = self._journal.exists()
+        try:
+            _rename(self.run, renames)
+        except FileNotFoundError:
+            self._journal.unlink(missing_ok=True)
+            raise RunError(f"{self.run}: another colcap process writes this run now; stop one of the two") from None
+        self._journal.unlink(missing_ok=True)
 
     def abort(self) -> None:
-        """Drop the part; nothing of it becomes visible."""
-        for writer in self._writers.values():
-            writer.abort()
+        """Drop the part: nothing of it becomes visible. One whose commit has begun, in any thread, is left to it."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
+
+    def _drop(self) -> None:
+        """A journal is a promise: what it names is renamed by the next start, and is not dropped any more."""
+        if not self._is_decided:
+            self._is_dropped = True
+            for writer in self._writers.values():
+                writer.abort()
 
     def _footer(self, file: TableFile) -> dict[str, str]:
         return {
@@ -123,14 +151,6 @@ class PartCommit:
             "colcap.fingerprint": file.fingerprint,
             "colcap.versions": json.dumps(versions()),
         }
-
-    def _renames(self) -> list[tuple[str, str]]:
-        return [(_inside(self.run, w.temp), _inside(self.run, w.final)) for w in self._writers.values()]
-
-    def _write_journal(self) -> Path:
-        name = f"{JOURNAL_PREFIX}{self.part:06d}-{next(iter(self._writers))}.{own_suffix()}.json"
-        write_atomically(self.run / name, json.dumps(self._renames()).encode())
-        return self.run / name
 
 
 def _schema_of(table: str, extra: Mapping[str, pl.DataType] | None) -> dict[str, pl.DataType]:
@@ -150,7 +170,7 @@ def recover(run: Path) -> int:
     swept = 0
     for journal in sorted(run.glob(f"{JOURNAL_PREFIX}*.json")):
         with suppress(FileNotFoundError):  # its own writer has finished it by now
-            _rename(run, json.loads(journal.read_bytes()))
+            _rename(run, json.loads(journal.read_bytes()), begun=True)
         journal.unlink(missing_ok=True)
     for pattern in (".*.tmp", "*/.*.tmp", "*/set=*/.*.tmp", f"{WRITER_PREFIX}*"):
         for leftover in run.glob(pattern):
@@ -159,14 +179,12 @@ def recover(run: Path) -> int:
     return swept
 
 
-def _rename(run: Path, renames: Iterable[Sequence[str]]) -> None:
-    """Finish a commit whose journal is in place; what an earlier, cut-off attempt at it has renamed is renamed."""
-    folders = set()
+def _rename(run: Path, renames: Sequence[Sequence[str]], *, begun: bool = False) -> None:
+    """Finish a commit whose journal is in place; where it was `begun` and cut off, some may be renamed already."""
     for temp, final in renames:
-        with suppress(FileNotFoundError):
+        with suppress(*([FileNotFoundError] if begun else [])):
             os.replace(run / temp, run / final)
-        folders.add((run / final).parent)
-    for folder in folders:
+    for folder in {(run / final).parent for _, final in renames}:
         sync(folder)
 
 

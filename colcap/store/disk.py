@@ -14,9 +14,12 @@ from colcap.store.names import own_suffix
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that a reader sees the old bytes or the new ones, never half."""
     temp = path.parent / f".{path.name}.{own_suffix()}.tmp"
-    temp.write_bytes(data)
-    sync(temp)
-    os.replace(temp, path)
+    try:
+        temp.write_bytes(data)
+        sync(temp)
+        os.replace(temp, path)
+    finally:
+        temp.unlink(missing_ok=True)
     sync(path.parent)
 
 

@@ -55,6 +55,19 @@ def test_a_clip_that_came_back_gets_everything_and_the_others_keep_theirs(
     assert check(run.path, verify=True) == []
 
 
+def test_a_clip_that_came_back_is_read_though_its_part_lacks_more_than_that(clips: Path, tmp_path: Path) -> None:
+    kept: dict[str, Any] = {"generate_captions": False, "clips_per_part": 2}
+    run = colcap.run(clips / "m.parquet", tmp_path / "out", generate_previews=False, **kept)
+    (tmp_path / "across.mp4").rename(clips / "across.mp4")
+
+    colcap.run(clips / "m.parquet", run.path, retry_errors=True, **kept)
+    whole = colcap.run(clips / "m.parquet", tmp_path / "whole", **kept)
+
+    for table in ("clips", "windows", "previews", "windows_mp4", "previews_webp"):
+        assert_frame_equal(run.table(table).collect(), whole.table(table).collect())
+    assert check(run.path, verify=True) == []
+
+
 def test_where_chooses_which_failures(clips: Path, tiny_engine: Engine, tmp_path: Path) -> None:
     run = start(clips, tmp_path / "out", tiny_engine)
     (tmp_path / "across.mp4").rename(clips / "across.mp4")
