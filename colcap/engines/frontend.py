@@ -176,6 +176,7 @@ class FrontEnd:
             self._rendering = self._open_rendering()
             self._loop.add_reader(self._host.sentinel, self._has_ended)
         except BaseException as error:
+            self._send_home()  # callers of a dead engine's successor ask it before it is ready
             self._ready.set_exception(error)
         else:
             self._ready.set_result(None)

@@ -116,7 +116,7 @@ class Enhancer:
         progress: Progress,
         *,
         feeding: Feeding,
-        cancel: Callable[[], None],
+        cancel: Callable[[BaseException], None],
     ) -> None:
         self.folder, self.caption_set, self.step, self.progress = run, caption_set, step, progress
         self.feeding, self.cancel = feeding, cancel
@@ -134,9 +134,9 @@ class Enhancer:
                 done, waiting = wait(waiting, WAKE_S, FIRST_EXCEPTION)
                 for future in done:
                     future.result()
-        except BaseException:  # Ctrl-C, a dead engine, a full disk
+        except BaseException as error:  # Ctrl-C, a dead engine, a full disk
             self._stop.set()
-            self.cancel()
+            self.cancel(error)
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

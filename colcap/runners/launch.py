@@ -242,7 +242,7 @@ def _enhance_set(
         partial(choices.enhance_step, config, handle.get),
         progress,
         feeding=enhance_feeding(config),
-        cancel=handle.close,
+        cancel=lambda why: handle.close(),
     )
     with shown(progress, console):
         enhancer.run(todo)

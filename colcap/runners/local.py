@@ -68,8 +68,8 @@ class Steps:
     """Adds to clips or windows the room that their own prompts leave for frames."""
     captions: Callable[[], dict[str, Step]]
     """Starts the engine, once, and gives the caption step of each set; called only if a part needs it."""
-    cancel: Callable[[], None]
-    """Stops the engine, so that whoever waits for it comes back."""
+    cancel: Callable[[BaseException], None]
+    """Stops the engine, so that whoever waits for it comes back; told why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +135,12 @@ class LocalRunner:
     def stop(self, error: BaseException) -> None:
         """Send every thread home; the first reason given is the one that is told."""
         with self._commit_lock:
-            self._error = self._error or error
+            self._error = why = self._error or error
         self._stop.set()
         self._windows.cancel()
         self._tasks.put(None)
         self.pool.kill()
-        self.steps.cancel()
+        self.steps.cancel(why)
 
     def _guard(self, stage: Callable[[], None]) -> None:
         try:

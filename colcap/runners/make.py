@@ -80,7 +80,7 @@ def make(plan: Plan, given: Given) -> None:
             media=media_steps(plan, given.root, num_threads=num_threads),
             with_room=partial(choices.with_room, room=shared_room(plan.jobs)),
             captions=partial(caption_steps, groups, handles),
-            cancel=partial(_close, handles),
+            cancel=lambda why: _close(handles),
         )
         fed = caption_feeding([group[0].config for group in groups])
         runner = LocalRunner(plan, steps, pool, progress, num_workers=num_workers, feeding=fed)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -36,6 +38,8 @@ from colcap.runners.progress import EnhanceProgress, Progress
 from colcap.runners.ray_cluster import own_node
 from colcap.runners.ray_folder import RunFolder
 from colcap.steps.media_rows import clip_of
+
+T = TypeVar("T")
 
 Row = dict[str, Any]
 """A part on its way through Ray: its number, what it needs (pickled by the driver), and what was counted."""
@@ -146,9 +150,17 @@ def is_done(plan: Plan, todo: PartTodo) -> bool:
     return all((footer := store.read_footer(path)) and footer.fingerprint == made for path, made in wanted)
 
 
-@cache
+_pool_lock = threading.Lock()
+
+
 def media_pool(num_workers: int, limits: Limits, cores: tuple[int, ...]) -> MediaPool:
     """The media workers of this process, kept from part to part: they take a second to start."""
+    with _pool_lock:  # an actor's first parts arrive together
+        return _media_pool(num_workers, limits, cores)
+
+
+@cache
+def _media_pool(num_workers: int, limits: Limits, cores: tuple[int, ...]) -> MediaPool:
     return MediaPool(
         num_workers,
         cores=cores,
@@ -159,23 +171,60 @@ def media_pool(num_workers: int, limits: Limits, cores: tuple[int, ...]) -> Medi
     )
 
 
-def make_part(job: Job, todo: PartTodo, handle: EngineHandle, cores: tuple[int, ...]) -> Counter[str]:
+class SharedPool:
+    """A process's media workers as one part sees them: where it stops, its own tasks end, and not another part's."""
+
+    def __init__(self, pool: MediaPool) -> None:
+        self._pool = pool
+        self._unfinished: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[[pl.DataFrame], T], batch: pl.DataFrame, /) -> Future[T]:
+        """See `MediaPool.submit`."""
+        future = self._pool.submit(fn, batch)
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        return future
+
+    def kill(self) -> None:
+        """End what was submitted."""
+        for future in tuple(self._unfinished):
+            future.cancel()
+
+
+class SharedEngine(EngineHandle):
+    """An engine that several parts use: where one of them fails, the others only hear that it was closed."""
+
+    _why: BaseException | None = None
+
+    def stop(self, why: BaseException) -> None:
+        """Close it because a part failed."""
+        self._why = self._why or why
+        self.close()
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Raise what the first part failed of in the place of what came of it."""
+        try:
+            yield
+        except Exception as error:
+            if self._why not in (None, error):
+                raise self._why from error
+            raise
+
+
+def make_part(job: Job, todo: PartTodo, engine: SharedEngine, cores: tuple[int, ...]) -> Counter[str]:
     """Do one part as the one-machine runner would, and count what was made."""
     plan = replace(job.plan, todo=(todo,), jobs=job.plan.jobs if todo.captions else ())
     progress = Progress(1, 1, captioning=plan.captioning)
-    pool = media_pool(job.num_workers, plan.config.limits, cores)
+    pool = SharedPool(media_pool(job.num_workers, plan.config.limits, cores))
     steps = Steps(
         media=media_steps(plan, job.root, num_threads=1),
         with_room=partial(choices.with_room, room=shared_room(plan.jobs)),
-        captions=partial(caption_steps, [plan.jobs], [handle]),
-        cancel=handle.close,
+        captions=partial(caption_steps, [plan.jobs], [engine]),
+        cancel=engine.stop,
     )
     fed = caption_feeding([plan.jobs[0].config] if plan.jobs else [])
-    try:
-        LocalRunner(plan, steps, pool, progress, num_workers=job.num_workers, feeding=fed).run()
-    except BaseException:  # the runner has killed the pool
-        media_pool.cache_clear()
-        raise
+    LocalRunner(plan, steps, pool, progress, num_workers=job.num_workers, feeding=fed).run()
     return progress.counts + Counter({f"error {kind}": count for kind, count in progress.errors.items()})
 
 
@@ -191,9 +240,9 @@ def done_counts(plan: Plan, todo: PartTodo) -> Counter[str]:
     return counts
 
 
-def worked(job: Job, todo: PartTodo, handle: EngineHandle, cores: tuple[int, ...]) -> Counter[str]:
+def worked(job: Job, todo: PartTodo, engine: SharedEngine, cores: tuple[int, ...]) -> Counter[str]:
     """Do a part, or see that it is done."""
-    return done_counts(job.plan, todo) if is_done(job.plan, todo) else make_part(job, todo, handle, cores)
+    return done_counts(job.plan, todo) if is_done(job.plan, todo) else make_part(job, todo, engine, cores)
 
 
 def add_counts(row: Row, counts: Mapping[str, int]) -> Row:
@@ -211,7 +260,7 @@ def _media_part(row: Row, job: Job) -> Row:
     if todo is None:
         return row
     with job.begun("media", todo) as here:
-        return add_counts(row, worked(here, todo, EngineHandle(None), media_cores(job)))
+        return add_counts(row, worked(here, todo, SharedEngine(None), media_cores(job)))
 
 
 def media_cores(job: Job) -> tuple[int, ...]:
@@ -240,7 +289,7 @@ class CaptionParts:
         )
         self._job = replace(job, plan=replace(job.plan, jobs=jobs, config=own_machine(job.plan.config)))
         self._cores: CorePlan = engine_cores(jobs[0].config, jobs[0].config.captioning)
-        self._handle = EngineHandle(partial(start_engine, jobs[0].config, jobs[0].model, self._cores))
+        self._engine = SharedEngine(partial(start_engine, jobs[0].config, jobs[0].model, self._cores))
 
     def __call__(self, row: Row) -> Row:
         """Caption a part."""
@@ -250,10 +299,10 @@ class CaptionParts:
         wanted: PartTodo = pickle.loads(row["todo"])
         if not wanted.captions:
             return row
-        with self._job.begun("captions", wanted) as here:
-            counts = worked(here, caption_todo(here.plan.run, wanted), self._handle, self._cores.media)
+        with self._engine.told(), self._job.begun("captions", wanted) as here:
+            counts = worked(here, caption_todo(here.plan.run, wanted), self._engine, self._cores.media)
         counts["windows"] = 0 if media_todo(wanted) else counts["windows"]  # counted when they were made
-        engine = self._handle.running
+        engine = self._engine.running
         said = {"ready_s": engine.stats.ready_s, "idle": engine.stats.idle_share} if engine else {}
         return {**add_counts(row, counts), **said}
 
@@ -267,7 +316,7 @@ class EnhanceParts:
         self._folder, self._config = folder, own_machine(config)
         model = choices.resolve_text_model(self._config)
         cores = engine_cores(self._config, self._config.enhancement)
-        self._handle = EngineHandle(partial(start_text_engine, self._config, model, cores))
+        self._engine = SharedEngine(partial(start_text_engine, self._config, model, cores))
 
     def __call__(self, row: Row) -> Row:
         """Enhance the captions of one set of a part."""
@@ -276,7 +325,7 @@ class EnhanceParts:
     def _enhance(self, row: Row) -> Row:
         caption_set, todo = pickle.loads(row["todo"])
         assert isinstance(todo, EnhanceTodo)
-        with self._folder.part(todo.part, [caption_set], rewritten=False) as run:
+        with self._engine.told(), self._folder.part(todo.part, [caption_set], rewritten=False) as run:
             return add_counts(row, self._enhanced(run, caption_set, todo))
 
     def _enhanced(self, run: Path, caption_set: str, todo: EnhanceTodo) -> Counter[str]:
@@ -285,10 +334,10 @@ class EnhanceParts:
         enhancer = Enhancer(
             run,
             caption_set,
-            partial(choices.enhance_step, config, self._handle.get),
+            partial(choices.enhance_step, config, self._engine.get),
             progress,
             feeding=enhance_feeding(config),
-            cancel=self._handle.close,
+            cancel=self._engine.stop,
         )
         enhancer.run([todo])
         return progress.counts + Counter({f"error {kind}": count for kind, count in progress.errors.items()})

@@ -73,6 +73,16 @@ def test_an_engine_that_cannot_start_says_why_and_is_not_tried_again(
     assert set(engine_processes()) <= before
 
 
+def test_who_asks_an_engine_before_it_turns_out_not_to_start_is_sent_home(tiny: ResolvedModel) -> None:
+    """As callers of a dead engine do, who ask its successor while it starts."""
+    engine = VllmEngine(tiny, engine_kwargs={"no_such_option": 1}, wait=False)
+
+    answers = engine._front.ask([{"prompt_token_ids": [1]}], None)
+
+    assert answers == [None]
+    engine.close()
+
+
 def test_requests_that_vllm_leaves_waiting_when_its_engine_dies_are_asked_again(
     tiny: ResolvedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
