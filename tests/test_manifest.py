@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -161,3 +163,30 @@ def test_a_refused_uri_is_told_without_its_secrets(tmp_path: Path) -> None:
         freeze(path, tmp_path / "frozen.parquet", clips_per_part=1)
 
     assert not any(secret in str(refused.value) for secret in ("KEYID", "SECRET", "dead"))
+
+
+def test_where_no_more_files_can_be_opened_no_clip_is_to_blame(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"a clip")
+    script = f"""
+import os, resource
+from colcap.manifests import ClipReader
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+read = ClipReader(max_bytes=100)
+print(read({str(tmp_path / "a.mp4")!r}))
+opened = []
+try:
+    while True:
+        opened.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+try:
+    read({str(tmp_path / "a.mp4")!r})
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    first, second = done.stdout.splitlines()
+    assert first == "b'a clip'"
+    assert second.startswith("ColcapError clips cannot be read: ")
+    assert "Too many open files" in second

@@ -157,7 +157,7 @@ def _pieces(reader: manifests.ClipReader, uri: str) -> Iterator[bytes]:
     try:
         yield from objects.pieces(reader.url(uri))
     except OSError as error:
-        raise RowError("unreadable", str(error)) from None
+        raise manifests.read_error(uri, error) from None
 
 
 def _blob_clips(part: PartRows) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from colcap.manifests.files import ManifestFiles, open_manifest, open_parquet
 from colcap.manifests.frozen import FROZEN, check_columns, checked_rows, extra_columns, freeze, iter_parts, with_ids
 from colcap.manifests.listing import EXTENSIONS, from_sources, write_manifest
-from colcap.manifests.reader import ClipReader, local_path
+from colcap.manifests.reader import ClipReader, local_path, read_error
 
 __all__ = [
     "EXTENSIONS",
@@ -19,6 +19,7 @@ __all__ = [
     "local_path",
     "open_manifest",
     "open_parquet",
+    "read_error",
     "with_ids",
     "write_manifest",
 ]

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from colcap import objects
-from colcap.errors import ConfigError, RowError
+from colcap.errors import ColcapError, ConfigError, RowError, printable
+
+AWAY: Final = frozenset(
+    {
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
+"""Said of a file system that is away, and where no more files can be opened: no fault of a clip's."""
 
 
 class ClipReader:
@@ -31,11 +48,12 @@ class ClipReader:
         Raises
         ------
         RowError : `unreadable` (missing, not permitted, outside the root, not a regular file) or `too_large`.
+        ColcapError : where it is cannot be reached, so that no clip there could be read.
         """
         try:
             data = self._object(uri) if objects.is_url(uri) else self._file(uri)
         except (OSError, ValueError) as error:
-            raise RowError("unreadable", _about(uri, error)) from None
+            raise read_error(uri, error) from None
         if data is None:
             raise RowError("too_large", f"{uri}: larger than limits.max_bytes ({self.max_bytes})")
         return data
@@ -46,11 +64,12 @@ class ClipReader:
         Raises
         ------
         RowError : `unreadable`: missing, outside the root, or not a regular file.
+        ColcapError : its file system cannot be reached.
         """
         try:
             return self._checked(os.path.realpath(local_path(uri)), uri)
         except (OSError, ValueError) as error:
-            raise RowError("unreadable", f"{uri}: {error}") from None
+            raise read_error(uri, error) from None
 
     def url(self, uri: str) -> objects.Url:
         """The clip's url, if it may be read.
@@ -81,8 +100,8 @@ class ClipReader:
     def _checked(self, path: str, uri: str) -> str:
         if isinstance(self.root, objects.Url) or (self.root and os.path.commonpath([path, self.root]) != self.root):
             raise RowError("unreadable", f"{uri}: lies outside --root {self.root}")
-        if not os.path.isfile(path):  # a device or a pipe could be read for ever
-            raise RowError("unreadable", f"{uri}: {'is not a file' if os.path.exists(path) else 'no such file'}")
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a device or a pipe could be read for ever
+            raise RowError("unreadable", f"{uri}: is not a file")
         return path
 
 
@@ -95,6 +114,21 @@ def local_path(uri: str) -> str:
     return unquote(urlsplit(uri).path) if uri.lower().startswith("file://") else uri
 
 
-def _about(uri: str, error: Exception) -> str:
-    """An object's error names it already."""
-    return str(error) if objects.is_url(uri) else f"{uri}: {error}"
+def read_error(uri: str, error: OSError | ValueError) -> RowError | ColcapError:
+    """What a failure to read a clip means: one row, or, where no clip there could be read, the end of the run."""
+    if objects.is_url(uri):
+        text, is_away = str(error), _is_store_away(uri, error)  # the error names its object
+    else:
+        said = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
+        text, is_away = f"{uri}: {said}", isinstance(error, OSError) and error.errno in AWAY
+    if not is_away:
+        return RowError("unreadable", text)
+    return ColcapError(f"clips cannot be read: {printable(text)}. Once they can be, the same command goes on.")
+
+
+def _is_store_away(uri: str, error: Exception) -> bool:
+    """Whether the store is to blame: it may fail at one object for ever. Of http each clip may name another host."""
+    url = objects.Url.parse(uri)
+    if not isinstance(error, objects.Unreachable) or url.scheme in objects.HTTP_SCHEMES:
+        return False
+    return isinstance(error, objects.NoCredentials) or not objects.answers(url)

@@ -7,6 +7,8 @@ from colcap.objects.client import (
     NEW,
     SINGLE_PUT_BYTES,
     Meta,
+    TooLarge,
+    answers,
     copy,
     delete,
     head,
@@ -21,17 +23,22 @@ from colcap.objects.client import (
     read_with_etag,
     together,
 )
-from colcap.objects.connection import Changed, require_library
+from colcap.objects.connection import PATIENCE_S, Changed, NoCredentials, Unreachable, require_library
 from colcap.objects.url import HTTP_SCHEMES, Place, Url, is_url, place
 
 __all__ = [
     "HTTP_SCHEMES",
     "NEW",
+    "PATIENCE_S",
     "SINGLE_PUT_BYTES",
     "Changed",
     "Meta",
+    "NoCredentials",
     "Place",
+    "TooLarge",
+    "Unreachable",
     "Url",
+    "answers",
     "copy",
     "delete",
     "head",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +13,16 @@ from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from colcap.objects.connection import Changed, again, store, told
+from colcap.objects.connection import (
+    PATIENCE_S,
+    WRITE_TIMEOUT,
+    Changed,
+    Patience,
+    Refused,
+    again,
+    store,
+    told,
+)
 from colcap.objects.url import Url
 
 A = TypeVar("A")
@@ -53,6 +63,21 @@ def head(url: Url) -> Meta | None:
         return None
 
 
+def answers(url: Url) -> bool:
+    """Whether a store says anything now, of an object beside this one that is not there."""
+    import obstore
+
+    absent = Url(url.scheme, url.bucket, f"{url.key}.absent")
+    try:
+        with told(url):
+            obstore.head(store(absent), absent.key)
+    except (FileNotFoundError, PermissionError, Refused):
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def read(url: Url) -> bytes:
     """An object's bytes.
 
@@ -60,15 +85,45 @@ def read(url: Url) -> bytes:
     ------
     OSError : FileNotFoundError where there is none, PermissionError, or it cannot be read.
     """
-    return again(url, lambda: b"".join(pieces(url)))
+    return b"".join(pieces(url))
 
 
-def pieces(url: Url) -> Iterator[bytes]:
-    """An object's bytes, some megabytes at a time."""
+def pieces(url: Url, *, max_bytes: int | None = None) -> Iterator[bytes]:
+    """An object's bytes, some megabytes at a time; where they break off they are asked for again from there.
+
+    Raises
+    ------
+    TooLarge : it has more than `max_bytes`, of which then no more are read.
+    OSError : as for `read`.
+    """
     import obstore
 
-    with told(url):
-        yield from (bytes(piece) for piece in obstore.get(store(url), url.key).stream(min_chunk_size=_CHUNK))
+    place, etag, patience = 0, "", Patience(url)
+    while True:
+        try:
+            with told(url):
+                rest = {"range": {"offset": place}, "if_match": etag} if place else None
+                answer = obstore.get(store(url), url.key, options=rest)
+                etag = answer.meta["e_tag"] or ""
+                _refuse_larger(answer.meta["size"], max_bytes)
+                for piece in answer.stream(min_chunk_size=_CHUNK):
+                    place += len(piece)
+                    _refuse_larger(place, max_bytes)  # it says one size and sends another
+                    patience.renew()
+                    yield bytes(piece)
+                patience.renew()
+                return
+        except OSError as error:
+            patience.wait(error)
+
+
+class TooLarge(Exception):
+    """An object has more bytes than were allowed."""
+
+
+def _refuse_larger(size: int, max_bytes: int | None) -> None:
+    if max_bytes is not None and size > max_bytes:
+        raise TooLarge
 
 
 def read_with_etag(url: Url) -> tuple[bytes, str]:
@@ -84,20 +139,12 @@ def read_with_etag(url: Url) -> tuple[bytes, str]:
 
 def read_bounded(url: Url, max_bytes: int) -> bytes | None:
     """An object's bytes; None where they are more than `max_bytes`, of which then no more are read."""
-    import obstore
-
-    def ask() -> bytes | None:
-        answer = obstore.get(store(url), url.key)
-        if answer.meta["size"] > max_bytes:
-            return None
-        held = io.BytesIO()
-        for piece in answer.stream(min_chunk_size=_CHUNK):
-            held.write(piece)
-            if held.tell() > max_bytes:  # it says one size and sends another
-                return None
-        return held.getvalue()  # not a copy
-
-    return again(url, ask)
+    held = io.BytesIO()
+    try:
+        held.writelines(pieces(url, max_bytes=max_bytes))
+    except TooLarge:
+        return None
+    return held.getvalue()  # not a copy
 
 
 def read_tail(url: Url, size: int) -> bytes:
@@ -135,7 +182,7 @@ def list_named(url: Url, beginning: str) -> list[Meta]:
     return again(url, ask)
 
 
-def put(url: Url, data: bytes | Path, *, only_if: str | None = None) -> str:
+def put(url: Url, data: bytes | Path, *, only_if: str | None = None, patience_s: float = PATIENCE_S) -> str:
     """Write an object: it appears whole or not at all.
 
     Parameters
@@ -143,6 +190,7 @@ def put(url: Url, data: bytes | Path, *, only_if: str | None = None) -> str:
     url : where.
     data : its bytes, or a file that has them.
     only_if : NEW, or the etag that the object must still have; None writes in any case.
+    patience_s : how long it is tried while the store does not answer.
 
     Returns
     -------
@@ -154,10 +202,10 @@ def put(url: Url, data: bytes | Path, *, only_if: str | None = None) -> str:
     OSError : it cannot be written.
     """
     if only_if is None:
-        return _put(url, data, "overwrite")
+        return _put(url, data, "overwrite", patience_s)
     mode = "create" if only_if == NEW else {"e_tag": only_if}
     try:
-        return _put(url, data, mode)
+        return _put(url, data, mode, patience_s)
     except Changed:
         # an answer may have been lost, and this be our own bytes, written the first time
         there = head(url)
@@ -166,22 +214,34 @@ def put(url: Url, data: bytes | Path, *, only_if: str | None = None) -> str:
         return there.etag
 
 
-def _put(url: Url, data: bytes | Path, mode: Any) -> str:
+def _put(url: Url, data: bytes | Path, mode: Any, patience_s: float) -> str:
     import obstore
 
     size = len(data) if isinstance(data, bytes) else data.stat().st_size
     pieces = size > SINGLE_PUT_BYTES and mode == "overwrite"
     kind = {"Content-Type": guess_type(url.key)[0] or "application/octet-stream"}
     options = {"attributes": kind, "mode": mode, "use_multipart": pieces, "chunk_size": _CHUNK}
-    done = again(url, lambda: obstore.put(store(url), url.key, data, **options))
+    there = store(url, timeout=WRITE_TIMEOUT)
+    done = again(url, lambda: obstore.put(there, url.key, data, **options), patience_s=patience_s)
     return done["e_tag"] or ""
 
 
 def copy(source: Url, target: Url) -> None:
-    """Copy an object within its bucket, in the store itself."""
+    """Copy an object within its bucket, in the store itself; by way of this machine where the store refuses that.
+
+    S3 copies no object of more than 5 GB as a whole.
+    """
     import obstore
 
-    again(source, lambda: obstore.copy(store(source), source.key, target.key))
+    there = store(source, timeout=WRITE_TIMEOUT)
+    try:
+        again(source, lambda: obstore.copy(there, source.key, target.key))
+    except Refused:
+        with tempfile.TemporaryDirectory() as folder:
+            data = Path(folder, "object")
+            with data.open("wb") as file:
+                file.writelines(pieces(source))
+            put(target, data)
 
 
 def delete(urls: Iterable[Url]) -> None:

@@ -8,6 +8,7 @@ them as an argument, keeps or prints them.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from colcap.errors import ConfigError, printable
-from colcap.objects.url import Url
+from colcap.objects.url import HTTP_SCHEMES, Url
 from colcap.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -24,53 +25,115 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TIMEOUT: Final = "60s"
-"""Of one request; an answer that breaks off is asked for again from where it broke."""
+NO_TIMEOUT: Final = "86400s"
+"""The library would end a whole answer after 30 s."""
+
+READ_TIMEOUT: Final = "60s"
+"""An answer may be silent for so long; how long all of it takes depends on its size, which nobody limits here."""
+
+WRITE_TIMEOUT: Final = "600s"
+"""From the first byte that goes up, or from the order to copy, to the answer: of 64 MiB at least 110 kB/s."""
 
 _RETRIES: Final = {
     "max_retries": 8,
     "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=10), "base": 2},
     "retry_timeout": timedelta(seconds=120),
 }
-_TRIES: Final = 5
-"""Of what the library doesn't repeat by itself: a conditional write, and an answer that breaks off in its body."""
 
-_GIVE_UP_S: Final = 60.0
-"""After so many seconds the library has repeated it often enough."""
+PATIENCE_S: Final = 120.0
+"""How long a request is repeated of which nothing comes, in seconds."""
+
+FIRST_PATIENCE_S: Final = 15.0
+"""As long as a store has never answered this process: then its address is wrong more often than it is away. And for
+http(s), where each clip may name another host."""
+
+LONGEST_PAUSE_S: Final = 5.0
+
+_REFUSED: Final = re.compile(r"status code: (?!408|429)[34]\d\d|Received redirect")
+"""How the library tells an answer that another try will not change, where it has no exception of its own for it."""
+
+_NO_CREDENTIALS: Final = re.compile(
+    r"\b(ExpiredToken|InvalidToken|TokenRefreshRequired|RequestTimeTooSkewed|InvalidAccessKeyId|SignatureDoesNotMatch)\b"
+)
+"""What S3 says where no object at all would be given."""
 
 
 class Changed(OSError):
     """A conditional write was refused: the object is there already, or is not the one that it was."""
 
 
-def again(url: Url, ask: Callable[[], T]) -> T:
+class Refused(OSError):
+    """The store has answered, and would answer the same again."""
+
+
+class Unreachable(OSError):
+    """The store does not answer; another object would fare no better."""
+
+
+class NoCredentials(Unreachable):
+    """The store takes no credentials of ours, or no longer."""
+
+
+class Patience:
+    """How long one request is repeated: until nothing has come of it for PATIENCE_S.
+
+    Parameters
+    ----------
+    url : the object.
+    patience_s : seconds, where they are fewer.
+    """
+
+    def __init__(self, url: Url, patience_s: float = PATIENCE_S) -> None:
+        self._place = (url.scheme, url.bucket)
+        self._patience_s = min(patience_s, FIRST_PATIENCE_S) if url.scheme in HTTP_SCHEMES else patience_s
+        self._since, self._tries = time.monotonic(), 0
+
+    def renew(self) -> None:
+        """Something has come."""
+        _answered.add(self._place)
+        self._since, self._tries = time.monotonic(), 0
+
+    def wait(self, error: OSError) -> None:
+        """Wait before the next try, or raise the error where there is none."""
+        if isinstance(error, Changed | Refused | Unreachable | FileNotFoundError | PermissionError):
+            raise error
+        patience_s = self._patience_s if self._place in _answered else min(self._patience_s, FIRST_PATIENCE_S)
+        if time.monotonic() - self._since > patience_s:
+            raise Unreachable(str(error)) from None
+        time.sleep(min(LONGEST_PAUSE_S, 0.2 * 2**self._tries))
+        self._tries += 1
+
+
+_answered: set[tuple[str, str]] = set()
+"""Stores that have answered this process."""
+
+
+def again(url: Url, ask: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
     """Ask until there is an answer, or a failure that asking again will not mend."""
-    started = time.monotonic()
-    for attempt in range(_TRIES):
+    patience = Patience(url, patience_s)
+    while True:
         try:
             with told(url):
-                return ask()
-        except (Changed, FileNotFoundError, PermissionError):
-            raise
-        except OSError:
-            if attempt + 1 == _TRIES or time.monotonic() - started > _GIVE_UP_S:
-                raise
-            time.sleep(0.2 * 2**attempt)
-    raise AssertionError
+                answer = ask()
+        except OSError as error:
+            patience.wait(error)
+        else:
+            patience.renew()
+            return answer
 
 
-def store(url: Url) -> ObjectStore:
-    """The library's connection to a bucket, kept for the next request."""
+def store(url: Url, *, timeout: str | None = None) -> ObjectStore:
+    """The library's connection to a bucket, kept for the next request; READ_TIMEOUT where no other is given."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    return _connected(url.scheme, url.bucket, endpoint if url.scheme == "s3" else "")
+    return _connected(url.scheme, url.bucket, endpoint if url.scheme == "s3" else "", timeout or READ_TIMEOUT)
 
 
 @lru_cache(maxsize=32)
-def _connected(scheme: str, bucket: str, endpoint: str) -> ObjectStore:
+def _connected(scheme: str, bucket: str, endpoint: str, timeout: str) -> ObjectStore:
     from obstore.store import from_url
 
     plain = scheme == "http" or endpoint.lower().startswith("http://")
-    options = {"allow_http": plain, "timeout": TIMEOUT, "connect_timeout": "10s"}
+    options = {"allow_http": plain, "timeout": NO_TIMEOUT, "read_timeout": timeout, "connect_timeout": "10s"}
     named = {"endpoint": endpoint} if endpoint else {}
     where = f"{scheme}://{bucket}"
     made = from_url(where, client_options=options, retry_config=_RETRIES, **named, **_profile(scheme))
@@ -112,10 +175,18 @@ def told(url: Url) -> Iterator[None]:
         raise Changed(f"{url}: was written by somebody else") from None
     except FileNotFoundError:
         raise FileNotFoundError(f"{url}: no such object") from None
-    except (failures.PermissionDeniedError, failures.UnauthenticatedError) as error:
-        raise PermissionError(f"{url}: {_first_line(error)}") from None
     except failures.BaseError as error:
-        raise OSError(f"{url}: {_first_line(error)}") from None
+        raise _kind(error)(f"{url}: {_first_line(error)}") from None
+
+
+def _kind(error: Exception) -> type[OSError]:
+    from obstore import exceptions as failures
+
+    if isinstance(error, failures.UnauthenticatedError) or _NO_CREDENTIALS.search(str(error)):
+        return NoCredentials
+    if isinstance(error, failures.PermissionDeniedError):
+        return PermissionError
+    return Refused if _REFUSED.search(str(error)) else OSError
 
 
 def _first_line(error: Exception) -> str:

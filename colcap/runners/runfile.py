@@ -142,9 +142,9 @@ def _facts(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def _identity(source: Path | Url, limit: int | None) -> str:
-    """Hash of a manifest's ids and uris, so that a resumed run is the same run."""
+    """Hash of a manifest's ids, uris and prompts, so that a resumed run is the same run."""
     manifest = open_manifest(source)
-    columns = [name for name in ("clip_id", "uri") if name in manifest.schema.names]
+    columns = [name for name in ("clip_id", "uri", "prompt_text") if name in manifest.schema.names]
     digest = hashlib.sha256(f"{manifest.num_rows} {limit} {columns}".encode())
     for _, batch in manifest.batches(columns=columns) if columns else ():
         for column in batch.columns:

@@ -80,6 +80,13 @@ class Helper(Mirror):
                 temp.unlink(missing_ok=True)
             return False
 
+    def _upload(self, files: Sequence[tuple[Path, str]]) -> dict[str, str]:
+        """What decides is refused at the end where another attempt was first; by then its other files would be ours."""
+        decides = files[-1][1]
+        if self._known.etag(decides) is None and objects.head(self.url / decides) is not None:
+            raise Taken(f"{self.url / decides}: another attempt has written it")
+        return super()._upload(files)
+
     def _fetch_part(self, part: int, caption_sets: Sequence[str]) -> None:
         self._fetch_all([f"{table}/{part_name(part)}" for table in TABLES if table not in SET_TABLES])
         for table in SIDE_TABLES:

@@ -66,7 +66,7 @@ class Lease:
         OSError : that cannot be found out.
         """
         if self._lost or _now() - self._renewed > self._lease_s / 2:
-            self._renew()
+            self._renew(patience_s=objects.PATIENCE_S)
 
     def release(self) -> None:
         """Let others write at once."""
@@ -109,13 +109,14 @@ class Lease:
             with suppress(OSError, RunError):  # `check` tells it, in the thread that wants to write
                 self._renew()
 
-    def _renew(self, *, released: bool = False) -> None:
+    def _renew(self, *, released: bool = False, patience_s: float = RENEW_S) -> None:
         with self._lock:
             if self._lost:
                 raise RunError(f"{self._url.parent}: another colcap process has taken this run over")
             asked = _now()
             try:
-                self._etag = objects.put(self._url, self._body(released=released), only_if=self._etag)
+                body = self._body(released=released)
+                self._etag = objects.put(self._url, body, only_if=self._etag, patience_s=patience_s)
             except Changed:
                 self._lost = True
                 raise RunError(f"{self._url.parent}: another colcap process has taken this run over") from None

@@ -256,7 +256,7 @@ class Mirror:
         path.unlink(missing_ok=True)
         self._known.forget(self._named(path))
 
-    def share_logs(self, *, every_s: float = 0.0) -> None:
+    def share_logs(self, *, every_s: float = 0.0, patience_s: float = objects.PATIENCE_S) -> None:
         """Upload the run's log, if it was not for so many seconds."""
         with self._log_lock:
             if time.monotonic() - self._logged < every_s:
@@ -264,7 +264,7 @@ class Mirror:
             self._logged = time.monotonic()
             for name in LOGS:
                 if (self.folder / name).exists():
-                    objects.put(self.url / name, (self.folder / name).read_bytes())
+                    objects.put(self.url / name, (self.folder / name).read_bytes(), patience_s=patience_s)
 
     def _keep(self, temp: Path, name: str, etag: str) -> None:
         """Have here what was just uploaded; of bytes a stub, or a run would be on this disk as well."""

@@ -26,6 +26,9 @@ from colcap.store.names import LOCK_NAME, own_suffix
 
 RUN_SCHEMES: Final = ("s3", "az")
 
+GOODBYE_S: Final = 10.0
+"""How long a run's log is tried to be shared once the run has ended, in seconds."""
+
 _OWNER: Final = "owner"
 
 _mirrors: dict[Path, Mirror] = {}
@@ -125,7 +128,7 @@ def writable(run: Place) -> Iterator[Path]:
                 raise type(error)(as_given(str(error))) from error
             finally:
                 with suppress(OSError):  # whatever stopped the run is told instead
-                    mirror.share_logs()
+                    mirror.share_logs(patience_s=GOODBYE_S)
                 del _mirrors[mirror.folder]
                 if where in _readers:
                     _readers[where].look_again()

@@ -2,6 +2,8 @@
 
 `python tests/stores/server.py` prints its URL. `POST /-faults?seed=3&rate=0.1&slow_s=0.02` sets what goes wrong from
 now on, `GET /-faults` says what has gone wrong. A request fails before it is done, or is done and its answer is lost.
+With `broken=clips/a.mp4` all requests of that object fail, with `copies=0` the store copies nothing, and with
+`trickle_s=0.3` answers come in eight pieces with pauses.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ class Faulty:
         """What goes wrong from now on; nothing by default."""
         self.rate, self.slow_s = float(options.get("rate", 0)), float(options.get("slow_s", 0))
         self.dice = random.Random(int(options.get("seed", 0)))
+        self.broken, self.copies = options.get("broken"), bool(int(options.get("copies", 1)))
+        self.trickle_s = float(options.get("trickle_s", 0))
         self.kinds = [kind for kind in KINDS if kind.startswith(options.get("only", ""))]
         self.seen.clear()
 
@@ -52,8 +56,13 @@ class Faulty:
         if kind.endswith("before"):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             return _said(start, f"{kind[:3]} Failed")
+        if self.broken and environ["PATH_INFO"].endswith(self.broken):
+            return _said(start, "500 Failed")
+        if not self.copies and "HTTP_X_AMZ_COPY_SOURCE" in environ:
+            return _said(start, "400 Bad Request")
         if kind == "fine":
-            return self.app(environ, start)
+            answer = self.app(environ, start)
+            return _trickled(b"".join(answer), self.trickle_s) if self.trickle_s else answer
         return self._lost(kind, environ, start)
 
     def _lost(self, kind: str, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -85,6 +94,13 @@ def _key(environ: dict[str, Any]) -> str:
 def _said(start: Callable[..., Any], status: str) -> list[bytes]:
     start(status, [("Content-Type", "text/plain")])
     return [b"injected"]
+
+
+def _trickled(body: bytes, pause_s: float) -> Iterator[bytes]:
+    size = -(-len(body) // 8) or 1
+    for start in range(0, len(body), size):
+        time.sleep(pause_s)
+        yield body[start : start + size]
 
 
 def _cut(body: bytes) -> Iterator[bytes]:
