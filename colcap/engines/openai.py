@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -14,6 +15,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from av.error import FFmpegError
 
 from colcap.engines import openai_terms as terms
 from colcap.engines.base import EngineStats, Generation, Request, Sampling
@@ -89,12 +92,14 @@ class OpenAIEngine:
     Raises
     ------
     EngineError : the server cannot be reached, or refuses the key.
+    ConfigError : what the environment has as a key can be none.
     """
 
     def __init__(self, model: str, server: Server, *, options: Mapping[str, Any] = NO_OPTIONS) -> None:
         self.model = model
         self.revision: str | None = None  # a server does not say
         self._server, self._options = server, dict(options)
+        self._connection = _Connection(server)
         self._broken: str | None = None
         self._failures = self._answered = self._refused = 0
         self._closed, self._gate = False, threading.Lock()
@@ -115,7 +120,7 @@ class OpenAIEngine:
         answers: list[Generation] = []
         try:
             for request in requests:  # frames are compressed here, while the first ones are on their way
-                futures.append(self._submit(self._answer(self._body(request, sampling))))
+                futures.append(self._ask(request, sampling))
             answers = [future.result() for future in futures]
         except CancelledError:
             raise EngineError(self._broken or "the engine was closed before it had answered") from None
@@ -132,6 +137,17 @@ class OpenAIEngine:
                 self._loop.call_soon_threadsafe(self._loop.stop)
             self._closed = True
         self._thread.join()
+
+    def _ask(self, request: Request, sampling: Sampling) -> Future[Generation]:
+        """Send a request; where its frames cannot be compressed, that is its answer."""
+        try:
+            body = self._body(request, sampling)
+        except (FFmpegError, RowError) as error:
+            refused: Future[Generation] = Future()
+            failed = error if isinstance(error, RowError) else RowError("rejected", f"its frames: {error}")
+            refused.set_result(Generation(error=failed))
+            return refused
+        return self._submit(self._answer(body))
 
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
         asked = terms.body(request, sampling, model=self.model, server=self._server, dialect=self._dialect)
@@ -153,7 +169,6 @@ class OpenAIEngine:
         self._loop.close()
 
     async def _connect(self) -> None:
-        self._connection = _Connection(self._server)
         self._room = asyncio.Semaphore(self._server.max_concurrent_requests)
         self._dialect = await self._connection.greet()
 
@@ -184,7 +199,7 @@ class OpenAIEngine:
         try:
             async with asyncio.timeout(timeout_s):  # the client's own is for each piece of an answer
                 said = await self._connection.client.chat.completions.create(**body)
-                answer = terms.generation(said, clean=self._connection.without_key)
+                answer = terms.generation(said, clean=self._connection.without_key, max_tokens=body["max_tokens"])
         except TimeoutError:
             return terms.Trouble(f"no answer in {timeout_s:g} s: raise request_timeout_s, or ask fewer at once")
         except RowError as error:
@@ -218,15 +233,22 @@ class _Connection:
     def __init__(self, server: Server) -> None:
         import openai
 
+        from colcap.engines.bounded import bound
+
         assert server.api_base is not None
         self._server = server
-        self._key = os.environ.get(server.api_key_env) or NO_KEY
+        self._key = _key(server.api_key_env)
+        self._key_forms = _forms(self._key)
         self.client: AsyncOpenAI = openai.AsyncOpenAI(
             base_url=server.api_base,
             api_key=self._key,
             max_retries=0,
             timeout=openai.Timeout(server.request_timeout_s, connect=CONNECT_S),
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # the key goes where it was sent
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=openai.DefaultAsyncHttpxClient(
+                follow_redirects=False,  # the key goes where it was sent
+                event_hooks={"response": [bound]},
+            ),
         )
 
     async def greet(self) -> terms.Dialect:
@@ -234,21 +256,38 @@ class _Connection:
 
         Raises
         ------
-        EngineError : it cannot be reached, or refuses the key. Some servers have no such list: that is no error.
+        EngineError : it cannot be reached, refuses the key, or is not ready for as long as a request would be tried.
+            Some servers have no such list: that is no error.
         """
+        import openai
+
+        for attempt in itertools.count():
+            last = attempt == self._server.max_retries
+            try:
+                return await self._greet()
+            except TimeoutError:
+                raise EngineError(self.advice(f"no answer in {CONNECT_S:g} s")) from None
+            except Exception as error:
+                found = terms.trouble(error)
+                if found.stops or (last and isinstance(error, openai.APIError)):
+                    raise EngineError(self.advice(found.text)) from None
+                if last or not found.again:
+                    return terms.Dialect(is_vllm=False)
+            await asyncio.sleep(_wait_s(attempt) if found.wait_s is None else found.wait_s)
+        raise AssertionError("unreachable")
+
+    async def _greet(self) -> terms.Dialect:
         import openai
 
         try:
             async with asyncio.timeout(CONNECT_S):
                 models = await self.client.models.list()
-                return terms.Dialect(is_vllm=any(model.owned_by == "vllm" for model in models.data))
-        except TimeoutError:
-            raise EngineError(self.advice(f"no answer in {CONNECT_S:g} s")) from None
-        except Exception as error:
-            found = terms.trouble(error)
-            if found.stops and not isinstance(error, openai.NotFoundError):
-                raise EngineError(self.advice(found.text)) from None
-            return terms.Dialect(is_vllm=False)
+        except openai.APIStatusError as error:
+            if error.status_code in terms.WRONG_ADDRESS:
+                return terms.Dialect(is_vllm=False)
+            raise
+        listed = getattr(models, "data", None)
+        return terms.Dialect(any(getattr(each, "owned_by", None) == "vllm" for each in listed or ()))
 
     def advice(self, text: str) -> str:
         """Why the run stops, and what to do."""
@@ -263,5 +302,18 @@ class _Connection:
         return printable(self.without_key(text))[:MAX_WORDS]
 
     def without_key(self, text: str) -> str:
-        """A server's words, without the key should it repeat it."""
-        return text if self._key == NO_KEY else text.replace(self._key, "[key]")
+        """A server's words, without the key should it repeat it, as it is or escaped."""
+        return text if self._key == NO_KEY else self._key_forms.sub("[key]", text)
+
+
+def _key(variable: str) -> str:
+    """The key in an environment variable, without the line end that a file may have left there."""
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{variable}: the key in this environment variable has characters that no key can have")
+    return key or NO_KEY
+
+
+def _forms(key: str) -> re.Pattern[str]:
+    r"""How a server may repeat a key: as it is, or escaped as in JSON (`\/`, `\u002b`) or in a URL (`%2B`)."""
+    return re.compile("".join(rf"(?:\\?{re.escape(c)}|(?i:\\u{ord(c):04x}|%{ord(c):02x}))" for c in key))

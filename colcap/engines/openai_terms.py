@@ -31,6 +31,9 @@ OVER_CONTEXT: Final = re.compile(
 )
 """How servers say that a request is too long for the model."""
 
+MAX_CHARS_PER_TOKEN: Final = 256
+"""The longest token of Qwen's vocabularies is half as long."""
+
 MAX_WAIT_S: Final = 300.0
 """Longest wait that a server may ask for with Retry-After, in seconds."""
 
@@ -77,10 +80,9 @@ def body(request: Request, sampling: Sampling, *, model: str, server: Server, di
     if sampling.json_schema is not None:
         schema = {"name": "caption", "schema": json.loads(sampling.json_schema), "strict": True}
         asked["response_format"] = {"type": "json_schema", "json_schema": schema}
-    if dialect.is_vllm:
-        thinking = {"chat_template_kwargs": {"enable_thinking": False}}
-        asked["extra_body"] = {"repetition_penalty": sampling.repetition_penalty, **thinking, **media_options}
-    return asked
+    thinking = {"chat_template_kwargs": {"enable_thinking": False}}
+    own = {"repetition_penalty": sampling.repetition_penalty, **thinking} if dialect.is_vllm else {}
+    return {**asked, "extra_body": {**own, **media_options}}
 
 
 def _shown(video: Video | None, server: Server, dialect: Dialect) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -113,32 +115,46 @@ def _frame_times(video: Video) -> dict[str, Any]:
     }
 
 
-def generation(completion: ChatCompletion, *, clean: Callable[[str], str]) -> Generation:
+def generation(completion: ChatCompletion, *, clean: Callable[[str], str], max_tokens: int) -> Generation:
     """A server's answer.
 
     Parameters
     ----------
     completion : what it said.
     clean : takes the key out of its words.
+    max_tokens : how long the answer may be.
 
     Raises
     ------
     Malformed : it has no choice, no message, or no finish reason.
-    RowError : rejected, where the server would not say anything.
+    RowError : rejected, where the server would not say anything; invalid_output, where it says far too much.
     """
     choice = _first_choice(completion)
     if choice.finish_reason == "content_filter" or choice.message.refusal:
         raise RowError("rejected", f"the server refused: {clean(choice.message.refusal or choice.finish_reason)}")
     if choice.finish_reason not in FINISHED:
         raise Malformed(f"the answer's finish_reason is {choice.finish_reason!r}")
-    text, usage = clean(choice.message.content or "").strip(), completion.usage
+    said, usage = choice.message.content or "", completion.usage
+    if len(said) > max_tokens * MAX_CHARS_PER_TOKEN:
+        raise RowError("invalid_output", f"{len(said)} characters, and {max_tokens} tokens were asked for at most")
+    text = clean(_whole(said)).strip()
     return Generation(
         text=text,
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        output_tokens=usage.completion_tokens if usage else None,
+        prompt_tokens=_count(usage.prompt_tokens) if usage else None,
+        output_tokens=_count(usage.completion_tokens) if usage else None,
         finish_reason=choice.finish_reason,
         error=None if text else RowError("invalid_output", "the model's answer is empty"),
     )
+
+
+def _whole(text: str) -> str:
+    """A text without the halves of characters that a server has cut in two, which no table can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _count(number: Any) -> int | None:
+    """A count of tokens, where it can be one."""
+    return number if type(number) is int and 0 <= number < 1 << 31 else None
 
 
 def _first_choice(completion: ChatCompletion) -> Any:

@@ -40,7 +40,7 @@ def problem(folder: Path) -> str | None:
     try:
         shards = _shards(folder)
         return next((trouble for shard in shards if (trouble := _shard_problem(shard))), None)
-    except (OSError, ValueError, KeyError, AttributeError, WeightsError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError, WeightsError) as error:
         return printable(f"the weights cannot be read: {error}")
 
 
@@ -76,7 +76,7 @@ def read_json(file: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{file}: not JSON: {error}") from None
     if not isinstance(value, dict):
         raise WeightsError(f"{file}: not a JSON object")

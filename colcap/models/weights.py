@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from colcap.errors import WeightsError
+from colcap.errors import WeightsError, printable
 from colcap.models import files
 from colcap.models.registry import NO_FRAMES, TINY, VARIANTS, Budget, Family, Kind, Variant, qwen_budget
 
@@ -158,14 +158,18 @@ def _check_hub_id(wanted: Variant, variant: str) -> None:
 
 
 def _known_revision(wanted: Variant, folder: Path) -> str | None:
-    """The commit a downloaded folder is of; a folder that was copied here by hand is taken at its word."""
+    """The commit a downloaded folder is of; a folder that was copied here by hand is taken at its word.
+
+    A branch or a tag is only a name: what it stood for when it was fetched is what captions are of.
+    """
     there = files.downloaded_revision(folder)
     if wanted.revision and there and re.fullmatch(r"[0-9a-f]{40}", there) and not _same(there, wanted.revision):
         raise WeightsError(
             f"{folder} holds {wanted.id} at revision {there}, but {wanted.revision} is wanted. "
             "Move that folder away, or name it as the model to use it as it is."
         )
-    return wanted.revision or there
+    is_name = wanted.revision and not re.fullmatch(r"[0-9a-f]{7,40}", wanted.revision)
+    return there or wanted.revision if is_name else wanted.revision or there
 
 
 def _same(commit: str, revision: str) -> bool:
@@ -203,9 +207,19 @@ def _family(folder: Path, config: dict[str, Any], kind: Kind) -> Family:
 
 def _budget(folder: Path, config: dict[str, Any]) -> Budget:
     """The budget of a model we do not know by name: its video processor's, else the family's public one."""
+    try:
+        found = _said_budget(config, files.read_json(folder / "processor_config.json"))
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{folder}: its sizes of frames cannot be read: {printable(str(error))}") from None
+    if min(found.factor, found.min_pixels, found.max_pixels, found.total_pixels) < 1:
+        raise WeightsError(f"{folder}: its sizes of frames make no sense: {found}")
+    return found
+
+
+def _said_budget(config: dict[str, Any], processor_config: dict[str, Any]) -> Budget:
     vision = config.get("vision_config", {})
     usual = qwen_budget(int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2)))
-    processor = files.read_json(folder / "processor_config.json").get("video_processor", {})
+    processor = processor_config.get("video_processor", {})
     size = processor.get("size", {})
     if config["model_type"] != "qwen2_5_vl" or not {"shortest_edge", "longest_edge"} <= size.keys():
         return usual  # Qwen3-VL's `size` counts a whole video, not a frame

@@ -47,7 +47,14 @@ def context_of(config: Config, model: ResolvedModel, stage2_prompt: str | None) 
     return Context(length, min(most, length // ANSWER_SHARE), counter.count, stage2)
 
 
-@lru_cache(maxsize=8)
 def counter_of(folder: Path) -> PromptCounter:
     """The counter of a model's folder, made once: a tokenizer takes half a second to load."""
+    counter = _counter_of(folder)
+    if not counter.is_exact:  # its files may be there by the next time
+        _counter_of.cache_clear()
+    return counter
+
+
+@lru_cache(maxsize=8)
+def _counter_of(folder: Path) -> PromptCounter:
     return PromptCounter(None if folder == Path() else folder)  # a server's model has no folder here

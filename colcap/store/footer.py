@@ -77,7 +77,7 @@ def parse_ending(ending: bytes) -> Footer | None:
             said.get(b"colcap.basis", b"").decode(),
             parse_counts(said[COUNTS.encode()].decode()) if COUNTS.encode() in said else None,
         )
-    except (pa.ArrowException, KeyError, ValueError):
+    except (OSError, pa.ArrowException, KeyError, ValueError):  # OSError: pyarrow, of damaged thrift
         return None
     return footer if footer.rows == meta.num_rows else None
 

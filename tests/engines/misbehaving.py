@@ -57,6 +57,16 @@ def closes(handler: BaseHTTPRequestHandler) -> None:
     handler.close_connection = True
 
 
+def first(*behaviours: Behaviour) -> Behaviour:
+    """Behaves like each in turn, from then on like the last."""
+    left = list(behaviours)
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        (left.pop(0) if len(left) > 1 else left[0])(handler)
+
+    return behave
+
+
 def waits(seconds: float, then: Behaviour) -> Behaviour:
     """Takes its time."""
 

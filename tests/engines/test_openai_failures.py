@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import misbehaving as server_that
+import numpy as np
 import pytest
 from asking import KEY, ask, engine_of
 from misbehaving import answer, closes, drips, refuses, says, sends, waits
@@ -16,8 +18,8 @@ from simulated import simulated_engine
 
 import colcap
 from colcap.config import parse
-from colcap.engines import openai
-from colcap.engines.base import Request, Sampling
+from colcap.engines import bounded, openai
+from colcap.engines.base import Request, Sampling, Video
 from colcap.errors import ConfigError, EngineError
 from colcap.runners.engine import check_engine
 from colcap.server import Server
@@ -275,3 +277,83 @@ def test_what_is_missing_is_told_before_any_work(
 def test_the_enhancing_servers_address_is_called_by_its_own_name() -> None:
     with pytest.raises(ConfigError, match=r"enhancement\.server\.api_base \(--enhance-captions-api-base\)"):
         check_engine(parse({"enhancement": {"engine": "openai"}}).enhancement)
+
+
+def test_half_a_character_is_no_reason_to_stop() -> None:
+    with server_that.server(says(answer("A \U0001f697 and \ud83d."))) as seen:
+        [result] = ask(seen)
+
+    assert (result.text, result.error) == ("A \U0001f697 and \ufffd.", None)
+
+
+@pytest.mark.parametrize("count", ["some", 2**40, 1e300, -1, None, [3]], ids=str)
+def test_a_count_of_tokens_that_is_none_is_left_out(count: object) -> None:
+    usage = {"prompt_tokens": count, "completion_tokens": count, "total_tokens": count}
+    with server_that.server(says({**answer(), "usage": usage})) as seen:
+        [result] = ask(seen)
+
+    assert (result.text, result.prompt_tokens, result.output_tokens) == ("A car.", None, None)
+
+
+@pytest.mark.parametrize(
+    ("bomb", "told"),
+    [
+        (sends(gzip.compress(bytes(100 << 20)), Content_Encoding="gzip"), "compressed"),
+        (sends(bytes(bounded.MAX_ANSWER_BYTES + 1)), "more than"),
+    ],
+    ids=["compressed", "long"],
+)
+def test_an_answer_that_would_fill_the_memory_is_not_read(bomb: server_that.Behaviour, told: str) -> None:
+    with server_that.server(bomb) as seen:
+        [result] = ask(seen, max_retries=1)
+
+    assert result.error is not None
+    assert (result.error.kind, told in result.error.text) == ("engine_failed", True)
+
+
+def test_a_caption_far_longer_than_was_asked_for_is_not_kept() -> None:
+    with server_that.server(says(answer("x" * 300_000))) as seen:
+        [result] = ask(seen)
+
+    assert result.error is not None
+    assert result.error.kind == "invalid_output"
+
+
+def test_frames_that_cannot_be_compressed_are_a_row_of_their_own() -> None:
+    wide = Video(np.zeros((2, 104, 16400, 3), np.uint8), [0, 1], source_frames=2, source_fps=2.0, content_id="wide")
+    with server_that.server(GOOD) as seen, engine_of(seen, video_as="video") as engine:
+        results = engine.generate([Request("Describe.", video=wide), Request("Describe.")], Sampling())
+
+    assert [result.error and result.error.kind for result in results] == ["rejected", None]
+    assert results[1].text == "A car."
+
+
+@pytest.mark.parametrize("bad", [refuses(503, "loading"), refuses(429, "slow down"), sends(b"[1, 2")])
+def test_a_server_that_is_not_ready_is_greeted_again(bad: server_that.Behaviour) -> None:
+    vllm = says({"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "vllm"}]})
+    with server_that.server(GOOD, models=server_that.first(bad, bad, vllm)) as seen:
+        ask(seen)
+
+    assert "repetition_penalty" in seen.bodies[0]
+
+
+def test_a_server_that_does_not_get_ready_stops_the_run() -> None:
+    with server_that.server(GOOD, models=refuses(503, "loading")) as seen, pytest.raises(EngineError, match="loading"):
+        ask(seen)
+
+
+@pytest.mark.parametrize("models", [refuses(404, "?"), refuses(405, "?"), says({"models": []}), says([])])
+def test_a_server_without_a_list_of_models_is_none_of_vllms(models: server_that.Behaviour) -> None:
+    with server_that.server(GOOD, models=models) as seen:
+        [result] = ask(seen)
+
+    assert result.text == "A car."
+    assert "repetition_penalty" not in seen.bodies[0]
+
+
+def test_frames_that_were_chosen_bring_their_times_whoever_the_server_is() -> None:
+    video = Video(np.zeros((2, 64, 64, 3), np.uint8), [0, 8], source_frames=16, source_fps=8.0, content_id="v")
+    with server_that.server(GOOD) as seen, engine_of(seen, video_as="frames") as engine:
+        engine.generate([Request("Describe.", video=video)], Sampling())
+
+    assert seen.bodies[0]["media_io_kwargs"]["video"]["frames_indices"] == [0, 8]

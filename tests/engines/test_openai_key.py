@@ -84,3 +84,33 @@ def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(
         parse({"captioning": {"server": server}})
 
     assert secret not in str(refused.value)
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", " "])
+def test_the_line_end_of_a_file_is_no_part_of_the_key(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setenv("TEST_KEY", KEY + end)
+    with server_that.server(GOOD) as seen:
+        [result] = ask(seen)
+
+    assert result.text == "A car."
+    assert seen.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["sk-s\u00e9cret", "sk-se\ncret", "sk-se\x1bcret"])
+def test_what_can_be_no_key_is_refused_without_being_told(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("TEST_KEY", key)
+    with server_that.server(GOOD) as seen, pytest.raises(ConfigError, match="TEST_KEY") as refused:
+        ask(seen)
+
+    assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("said", [r"ab\/cd+ef12", r"ab/cd\u002Bef12", r"ab\/cd\u002bef12", "ab%2Fcd%2bef12"])
+def test_the_key_is_known_again_where_it_is_escaped(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("TEST_KEY", "ab/cd+ef12")
+    body = f'{{"detail": "bad key {said}"}}'.encode()
+    with server_that.server(server_that.sends(body, 422)) as seen:
+        [result] = ask(seen)
+
+    assert result.error is not None
+    assert result.error.text == 'HTTP 422: {"detail": "bad key [key]"}'

@@ -75,6 +75,10 @@ def test_a_text_model_sees_no_frames(tmp_path: Path) -> None:
         resolve(str(folder), model_dir=tmp_path)
 
 
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
 def test_sharded_weights_are_complete(tmp_path: Path) -> None:
     assert files.problem(sharded(copy(tmp_path / "m"))) is None
 
@@ -98,6 +102,12 @@ def test_sharded_weights_are_complete(tmp_path: Path) -> None:
         (lambda f: next(sharded(f).glob("model-*")).unlink(), "model-00001-of-00001.safetensors is missing"),
         (lambda f: (sharded(f) / "model.safetensors.index.json").write_text("{"), "cannot be read"),
         (lambda f: (sharded(f) / "model.safetensors.index.json").write_text('{"weight_map": 1}'), "cannot be read"),
+        (lambda f: (sharded(f) / "model.safetensors.index.json").write_text('{"weight_map": {"a": []}}'), "be read"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\x09" + bytes(7) + b'{"a":[1]}'), "cannot be read"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "not JSON"),
+        (lambda f: change(f / "config.json", vision_config=[]), "sizes of frames cannot be read"),
+        (lambda f: change(f / "config.json", vision_config={"patch_size": "x"}), "sizes of frames cannot be read"),
+        (lambda f: change(f / "config.json", vision_config={"patch_size": 0}), "make no sense"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path: Path, break_it: object, words: str) -> None:
@@ -136,3 +146,15 @@ def test_names_that_are_no_model_are_refused(tmp_path: Path, variant: str) -> No
         resolve(variant, model_dir=tmp_path, allow_download=False)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_branch_is_known_by_the_commit_that_it_stood_for(tmp_path: Path) -> None:
+    folder = copy(tmp_path / "org" / "m")
+    note = folder / ".cache" / "huggingface" / "download" / "config.json.metadata"
+    note.parent.mkdir(parents=True)
+    found = []
+    for commit in ("a" * 40, "b" * 40):
+        note.write_text(f"{commit}\netag\n0\n")
+        found.append(resolve("org/m@main", model_dir=tmp_path).revision)
+
+    assert found == ["a" * 40, "b" * 40]
