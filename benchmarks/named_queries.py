@@ -146,8 +146,8 @@ def tables(part: int, texts: Texts, rng: np.random.Generator) -> Iterator[tuple[
     shorter = texts.phrases.gather(rng.integers(0, PHRASES, PER_PART))
     grown = pl.when(pl.Series(rng.random(PER_PART) < 0.99)).then(caption + " " + texts.several(rng, PER_PART))
     longer = pl.select(grown.otherwise(shorter)).to_series()
-    yield "enhanced", "default", rows("enhanced", window_id=window, caption_set="default", enhanced_caption=longer,
-                                      **told, finish_reason="stop", status="ok")  # fmt: skip
+    yield "enhanced", "default", rows("enhanced", window_id=window, caption_set="default", caption_attempt=1,
+                                      enhanced_caption=longer, **told, finish_reason="stop", status="ok")  # fmt: skip
 
 
 def say(texts: Texts, rng: np.random.Generator, index: np.ndarray) -> tuple[pl.Series, pl.Series]:

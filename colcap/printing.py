@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from colcap.errors import printable
+from colcap.export.jsonl import line
 from colcap.qa.tally import Tally, tally
 from colcap.run_folder import Run
 from colcap.runners.plan import progress_of
@@ -32,13 +33,24 @@ def print_frame(frame: pl.DataFrame, form: str, console: Console) -> None:
     """Print rows as table, csv, json (one object a line) or parquet (bytes to standard output)."""
     match form:
         case "csv":
-            sys.stdout.write(frame.write_csv())
+            sys.stdout.write(_flat(frame).write_csv())
         case "json":
-            sys.stdout.write(frame.write_ndjson())
+            sys.stdout.writelines(line(row) + "\n" for row in frame.iter_rows(named=True))
         case "parquet":
             frame.write_parquet(sys.stdout.buffer)
         case _:
             console.print(table(frame, width=console.width))
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """Bytes as base64, lists and structs as JSON: a cell of CSV is a text."""
+    of_bytes = pl.col(pl.Binary).bin.encode("base64")
+    nested = [
+        pl.Series(name, [None if value is None else line(value) for value in frame[name].to_list()], pl.String)
+        for name, kind in frame.schema.items()
+        if kind.is_nested()
+    ]
+    return frame.with_columns(of_bytes).with_columns(nested)
 
 
 def table(frame: pl.DataFrame, *, width: int) -> Table | Group:

@@ -149,6 +149,21 @@ ENHANCED: Final = pl.Schema(
     }
 )
 
+JOINED: Final = frozenset({*WINDOWS, *PREVIEWS, *CAPTIONS, *ENHANCED}) | {
+    "window_status",
+    "preview_num_frames",
+    "preview_width",
+    "preview_height",
+    "preview_status",
+    "enhanced_model",
+    "enhanced_tokens",
+    "enhanced_finish_reason",
+    "errors",
+    *(f"source_{name}" for name in ("width", "height", "fps", "num_frames", "duration_s", "codec", "bytes")),
+}
+"""What stands beside a clip's columns in exports and conditions: no column of a manifest's own can be named so."""
+
+
 SURVEY: Final = pl.Schema(
     {
         "clip_id": pl.String,

@@ -4,7 +4,7 @@
 -- param contains = "" : only captions with this text in them, upper and lower case alike
 -- param limit = 100 : rows at most
 with page as materialized (
-    select window_id, caption_set, caption, finish_reason
+    select window_id, caption_set, attempt, caption, finish_reason
     from captions_latest
     where
         status = 'ok'
@@ -19,7 +19,7 @@ places as (
 ),
 sources as (select clip_id, uri from clips where clip_id in (select clip_id from places)),
 grown as (
-    select window_id, caption_set, enhanced_caption
+    select window_id, caption_set, caption_attempt, enhanced_caption
     from enhanced_latest
     where window_id in (select window_id from page)
 )
@@ -36,5 +36,6 @@ select
 from page as c
 left join places as w on w.window_id = c.window_id
 left join sources as clips on clips.clip_id = w.clip_id
-left join grown as e on e.window_id = c.window_id and e.caption_set = c.caption_set
+left join grown as e
+    on e.window_id = c.window_id and e.caption_set = c.caption_set and e.caption_attempt = c.attempt
 order by c.window_id, c.caption_set

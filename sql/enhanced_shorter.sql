@@ -6,19 +6,19 @@
 with
 -- Lengths first, and texts of what was found only: all texts do not fit into memory.
 lengths as (
-    select hash(window_id, caption_set) as id, length(caption) as chars from captions_latest where status = 'ok'
+    select hash(window_id, caption_set, attempt) as id, length(caption) as chars from captions where status = 'ok'
 ),
 shorter as materialized (
     select e.window_id, e.caption_set
     from enhanced_latest as e
-    join lengths on lengths.id = hash(e.window_id, e.caption_set)
+    join lengths on lengths.id = hash(e.window_id, e.caption_set, e.caption_attempt)
     where
         e.status = 'ok'
         and ($caption_set = '' or e.caption_set = $caption_set)
         and length(e.enhanced_caption) < $min_growth * lengths.chars
 ),
 grown as (select * from enhanced_latest where window_id in (select window_id from shorter)),
-origins as (select * from captions_latest where window_id in (select window_id from shorter))
+origins as (select * from captions where window_id in (select window_id from shorter))
 select
     e.window_id,
     e.caption_set,
@@ -28,6 +28,7 @@ select
     e.enhanced_caption
 from shorter
 join grown as e using (window_id, caption_set)
-join origins as c using (window_id, caption_set)
+join origins as c
+    on c.window_id = e.window_id and c.caption_set = e.caption_set and c.attempt = e.caption_attempt
 where length(e.enhanced_caption) < $min_growth * length(c.caption)
 order by growth, e.window_id, e.caption_set

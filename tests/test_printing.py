@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from colcap.printing import table
+from colcap.printing import print_frame, table
 
 ROW = {"window_id": "street-1:00000", "caption": "A red circle moves left across a black background.", "ok": True}
 
@@ -59,3 +59,23 @@ def test_a_text_cannot_drive_the_terminal() -> None:
 
 def test_no_rows_leave_the_names_of_the_columns() -> None:
     assert shown(pl.DataFrame(schema={"a": pl.Int64, "b": pl.String}), 80)[0].split() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("csv", 'id,data,ids,facts\na,/wA=,"[""x"", ""y""]","{""n"": 1}"\nb,,,\n'),
+        (
+            "json",
+            '{"id": "a", "data": "/wA=", "ids": ["x", "y"], "facts": {"n": 1}}\n'
+            '{"id": "b", "data": null, "ids": null, "facts": null}\n',
+        ),
+    ],
+)
+def test_bytes_and_lists_are_printed_too(capsys: pytest.CaptureFixture[str], form: str, expected: str) -> None:
+    kinds = {"id": pl.String, "data": pl.Binary, "ids": pl.List(pl.String), "facts": pl.Struct({"n": pl.Int64})}
+    rows = [("a", b"\xff\x00", ["x", "y"], {"n": 1}), ("b", None, None, None)]
+
+    print_frame(pl.DataFrame(rows, schema=kinds, orient="row"), form, Console())
+
+    assert capsys.readouterr().out == expected

@@ -111,7 +111,8 @@ def export(
     kind = _kind(run, form, media=media, clips=clips)
     chosen_media = media or kind.media[0]
     choice = Choice(run, where, _set(run, form, kind, caption_set))
-    options = Options(names, chosen_media, clips, root)  # type: ignore[arg-type]
+    captioned = bool(caption_sets(run))
+    options = Options(names, chosen_media, captioned, clips, root)  # type: ignore[arg-type]
     chosen = choice.chosen()
     asked = {"format": form, "version": kind.version, "run": as_given(str(run.resolve()))} | {
         "where": where, "caption_set": choice.caption_set, "media": chosen_media, "clips": clips,
@@ -133,6 +134,8 @@ def _export(
     for done, number in enumerate(numbers, 1):
         rows = read_part(choice, number, chosen)
         note = target.kept(number, rows.digest)
+        if note and note.counts.get("clips_not_copied"):  # whatever was in the way may be gone
+            note = None
         kept += note is not None
         if note is None:
             found = _count(rows)

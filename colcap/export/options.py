@@ -26,6 +26,8 @@ class Options:
     """File names of ids."""
     media: Media = "none"
     """Which bytes of a window go along."""
+    captioned: bool = False
+    """The run has captions, so that a window without one lacks something."""
     clips: bool = False
     """Copy the clips themselves (curator)."""
     root: Path | Url | None = None

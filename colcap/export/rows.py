@@ -50,7 +50,8 @@ from clips
 left join windows as w on w.clip_id = clips.clip_id
 left join previews as p on p.window_id = w.window_id
 left join captions_latest as c on c.window_id = w.window_id and ($caption_set is null or c.caption_set = $caption_set)
-left join enhanced_latest as e on e.window_id = c.window_id and e.caption_set = c.caption_set
+left join enhanced_latest as e
+    on e.window_id = c.window_id and e.caption_set = c.caption_set and e.caption_attempt = c.attempt
 """
 """One row a window and caption set; one row for a clip without windows. The manifest's own columns come last."""
 
@@ -79,10 +80,8 @@ class Choice:
         """
         if self.where is None:
             return None
-        of_set = "$caption_set is null or caption_set is null or caption_set = $caption_set"
-        rows = f"select * from ({EVERYTHING}) where {of_set}"
         query = "select distinct part, clip_id, window_id, caption_set from ({matching})"
-        return ask_where(self.run, query, rows=rows, where=self.where, params={"caption_set": self.caption_set})
+        return ask_where(self.run, query, rows=EVERYTHING, where=self.where, params={"of_set": self.caption_set})
 
 
 def check_set(run: Path, wanted: str | None) -> None:

@@ -18,7 +18,7 @@ from colcap.export.rows import PartRows
 def write(part: PartRows, folder: Folder, options: Options) -> Counter[str]:
     """Write `part-000000.tar`, if the part has any sample.
 
-    A window without its bytes, or without a caption where it has a caption row, is no sample: it is counted as left
+    A window without its bytes, or without a caption where the run has captions, is no sample: it is counted as left
     out. `__key__` is the clip's name and the window's number.
     """
     blobs = {column: part.blobs(COLUMNS[column], column) for column in options.columns}
@@ -38,7 +38,7 @@ def write(part: PartRows, folder: Folder, options: Options) -> Counter[str]:
 def _is_sample(row: dict[str, Any], options: Options) -> bool:
     sizes = {"mp4": "mp4_bytes", "webp": "webp_bytes"}
     has_bytes = all(row[sizes[column]] is not None for column in options.columns)
-    return row["window_id"] is not None and has_bytes and (row["caption_set"] is None or bool(row["caption"]))
+    return row["window_id"] is not None and has_bytes and (bool(row["caption"]) or not options.captioned)
 
 
 def _members(row: dict[str, Any], blobs: dict[str, Blobs], options: Options) -> Iterator[tuple[str, bytes]]:

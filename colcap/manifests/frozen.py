@@ -16,7 +16,7 @@ from colcap.manifests.files import ManifestFiles, open_manifest, open_parquet
 from colcap.manifests.ids import hashed
 from colcap.manifests.reader import local_path
 from colcap.objects import HTTP_SCHEMES, Url, is_url
-from colcap.schema import CLIPS
+from colcap.schema import CLIPS, JOINED
 from colcap.store import sync
 
 FROZEN: Final = "manifest.parquet"
@@ -95,7 +95,8 @@ def check_columns(schema: pa.Schema, manifest: Path | Url) -> None:
     if not names & {"uri", "mp4"}:
         raise ManifestError(f"{manifest}: needs a column `uri` or `mp4`; it has {', '.join(schema.names)}")
     # SQL does not tell `Status` from `status`, so a query would see the wrong one
-    reserved = {name for name in names if name.lower() in CLIPS} - {"clip_id", "uri", "num_bytes"}
+    taken = JOINED | CLIPS.keys()
+    reserved = {name for name in names if name.lower() in taken} - {"clip_id", "uri", "num_bytes"}
     if reserved:
         raise ManifestError(f"{manifest}: rename these columns, colcap writes its own: {', '.join(sorted(reserved))}")
     for name in names & {"uri", "clip_id", "prompt_text"}:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -30,7 +30,7 @@ FILE: Final = "captions.sqlite"
 Slice: TypeAlias = tuple[str, int]
 """A caption set and a part: what is indexed together."""
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Goes up when the tables below change; an index of another version is built again."""
 
 _TABLES: Final = {
@@ -211,25 +211,26 @@ def _replace(connection: sqlite3.Connection, run: Path, key: Slice, files: str |
 def _rows(run: Path, caption_set: str, part: int) -> pl.DataFrame:
     """The captions of a slice that count, with their enhancements."""
     try:
-        captions = _winners(run / "captions" / f"set={caption_set}", part, "caption", CAPTIONS)
-        enhanced = _winners(run / "enhanced" / f"set={caption_set}", part, "enhanced_caption", ENHANCED)
+        captions = _winners(run / "captions" / f"set={caption_set}", part, ["caption"], CAPTIONS)
+        grown = ["enhanced_caption", "caption_attempt"]
+        enhanced = _winners(run / "enhanced" / f"set={caption_set}", part, grown, ENHANCED)
     except (OSError, pl.exceptions.PolarsError) as error:
         said = printable(str(error)).partition("\n")[0]
         raise RunError(f"{run}: captions of part {part} cannot be read ({said}); `colcap check` says more") from None
-    both = captions.join(enhanced, on="window_id", how="left", maintain_order="left")
+    of = enhanced.select("window_id", "enhanced_caption", attempt="caption_attempt")
+    both = captions.join(of, on=["window_id", "attempt"], how="left", maintain_order="left")
     return both.select("window_id", pl.lit(caption_set).alias("caption_set"), "caption", "enhanced_caption")
 
 
-def _winners(folder: Path, part: int, text: str, schema: pl.Schema) -> pl.DataFrame:
+def _winners(folder: Path, part: int, wanted: Sequence[str], schema: pl.Schema) -> pl.DataFrame:
     """As in `captions_latest`: per window the newest attempt that is ok."""
-    columns = ["window_id", "attempt", "status", text]
+    columns = ["window_id", "attempt", "status", *wanted]
     files = [file.path for file in list_parts(folder) if file.part == part]
     frames = [pl.read_parquet(file, columns=columns, glob=False, hive_partitioning=False) for file in files]
     every = pl.concat([pl.DataFrame(schema={name: schema[name] for name in columns}), *frames])
     newest_first = every.filter(status="ok").sort("attempt", descending=True, maintain_order=True)
-    return (
-        newest_first.unique("window_id", keep="first", maintain_order=True).sort("window_id").select("window_id", text)
-    )
+    winners = newest_first.unique("window_id", keep="first", maintain_order=True)
+    return winners.sort("window_id").select("window_id", "attempt", *wanted)
 
 
 def _private_folder(run: Path) -> Path:

@@ -46,10 +46,12 @@ select
 from share.clips
 left join share.windows as w on w.clip_id = clips.clip_id
 left join share.previews as p on p.window_id = w.window_id
-left join share.captions_latest as c on c.window_id = w.window_id
-left join share.enhanced_latest as e on e.window_id = c.window_id and e.caption_set = c.caption_set
+left join share.captions_latest as c on c.window_id = w.window_id and ($of_set is null or c.caption_set = $of_set)
+left join share.enhanced_latest as e
+    on e.window_id = c.window_id and e.caption_set = c.caption_set and e.caption_attempt = c.attempt
 """
-"""One row a window and caption set; one row for a clip without windows. `--where` may use any of its columns."""
+"""One row a window and caption set, of `$of_set` alone where that is not null; one row for a window without captions,
+or a clip without windows. An enhancement is beside the very caption that it is of. `--where` may use any column."""
 
 FAILURES: Final = """
 select 'clips' as table_name, part, clip_id, null as window_id, null as caption_set, uri, error_kind, error
@@ -148,9 +150,9 @@ def windows_where(run: Path, where: str | None, *, caption_set: str, fingerprint
     """
     with closing(connect(run)) as connection:
         there = ask(connection, "select 1 from captions where caption_set = $it limit 1", params={"it": caption_set})
-    of_set = "where caption_set is null or caption_set = $caption_set" if there.height else ""
-    params = {"caption_set": caption_set, "fingerprint": fingerprint}
-    return ask_where(run, _CHOSEN, rows=f"select * from ({EVERYTHING}) {of_set}", where=where, params=params)
+    of_set = caption_set if there.height else None
+    params = {"caption_set": caption_set, "fingerprint": fingerprint, "of_set": of_set}
+    return ask_where(run, _CHOSEN, rows=EVERYTHING, where=where, params=params)
 
 
 def failures(run: Path, where: str | None = None) -> pl.DataFrame:

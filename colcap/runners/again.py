@@ -10,8 +10,11 @@ from typing import Any
 from colcap.config import WINDOW_PARAMETERS, Config, merge, parse
 from colcap.errors import ConfigError, printable
 from colcap.runners import launch
+from colcap.runners.choices import enhancement_facts, resolve_text_model
+from colcap.runners.enhancing import plan_enhancement, to_enhance
 from colcap.runners.jobs import caption_jobs
 from colcap.runners.make import Given
+from colcap.runners.plan import empty_plan
 from colcap.runners.runfile import saved_config
 from colcap.runners.selecting import Selection, select_windows
 
@@ -42,7 +45,12 @@ def choose_captions(run: Path, where: str | None, caption_set: str, parameters: 
     ------
     ConfigError : a parameter of the windows themselves.
     """
-    return _without_this_caption(run, where, _caption_config(run, caption_set, parameters))
+    config = _caption_config(run, caption_set, parameters)
+    if where is not None:
+        return _without_this_caption(run, where, config)
+    todo = launch.uncaptioned(empty_plan(run, saved_config(run), caption_jobs(config)))
+    windows = select_windows(run, None).windows
+    return Selection({part.part: windows[part.part] for part in todo if part.part in windows})
 
 
 def _without_this_caption(run: Path, where: str | None, config: Config) -> Selection:
@@ -91,8 +99,12 @@ def enhance_again(
 
 def choose_enhancements(run: Path, where: str | None, caption_set: str, parameters: Mapping[str, Any]) -> Selection:
     """Windows whose caption would be enhanced, if it can be done so."""
-    _enhance_config(run, caption_set, parameters)
-    return select_windows(run, where, caption_set=caption_set)
+    config = _enhance_config(run, caption_set, parameters)
+    if where is not None:
+        return select_windows(run, where, caption_set=caption_set)
+    facts = enhancement_facts(config, resolve_text_model(config))
+    todo = plan_enhancement(run, caption_set, facts)
+    return Selection({part.part: frozenset(to_enhance(run, caption_set, part)["window_id"]) for part in todo})
 
 
 def _enhance_config(run: Path, caption_set: str, parameters: Mapping[str, Any]) -> Config:

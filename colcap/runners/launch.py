@@ -28,7 +28,7 @@ from colcap.runners.enhancing import Enhancer, EnhanceTodo, count_captions, plan
 from colcap.runners.feeding import enhance_feeding
 from colcap.runners.jobs import CaptionJob, caption_jobs, engine_groups, passes
 from colcap.runners.make import Given, make
-from colcap.runners.plan import Plan, Redo, empty_plan, unfinished
+from colcap.runners.plan import PartTodo, Plan, Redo, empty_plan, unfinished
 from colcap.runners.progress import EnhanceProgress, shown
 from colcap.runners.runfile import prepare, saved_config, writing
 from colcap.runners.runlog import logged
@@ -135,11 +135,12 @@ def caption(folder: Path, config: Config, given: Given, selection: Selection | N
     with writing(folder), logged(folder, "caption", given.console):
         store.recover(folder)
         plan = empty_plan(folder, saved_config(folder), [job])
-        if selection is None:
-            todo = tuple(replace(part, previews=False) for part in unfinished(plan) if part.captions and not part.media)
-        else:
-            todo = caption_todo(plan, selection)
-        _make(replace(plan, todo=todo), given)
+        _make(replace(plan, todo=uncaptioned(plan) if selection is None else caption_todo(plan, selection)), given)
+
+
+def uncaptioned(plan: Plan) -> tuple[PartTodo, ...]:
+    """Parts whose windows are there and whose captions are not, or are others."""
+    return tuple(replace(part, previews=False) for part in unfinished(plan) if part.captions and not part.media)
 
 
 def preview(folder: Path, config: Config, given: Given, selection: Selection) -> None:

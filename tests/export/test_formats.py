@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import datetime
 import json
+from contextlib import closing
 from pathlib import Path
 
 import datasets
 import polars as pl
+import pyarrow as pa
 import pytest
 import qa_runs
 import webdataset
 
 import colcap
-from colcap.errors import ConfigError, QueryError
+from colcap.errors import ConfigError, ManifestError, QueryError
 from colcap.export import export
 from colcap.export.curator import previews_folder
+from colcap.export.rows import ROWS
+from colcap.manifests import check_columns
+from colcap.qa.connect import connect
+from colcap.qa.queries import ask
+from colcap.qa.select import EVERYTHING, ask_where
 
 WINDOWS = ["a:00000", "a:00001", "b:00000", "d:00000"]
 
@@ -165,11 +172,43 @@ def test_several_sets_are_rows_of_their_own_or_one_is_chosen(two_sets: Path, tmp
         ("default", "A red circle moves, number d:00000."),
         ("short", "Red."),
     ]
-    assert [sample.get("txt") for sample in samples(tmp_path / "one")] == [None, None, None, b"Red."]
+    assert [sample.get("txt") for sample in samples(tmp_path / "one")] == [b"Red."]
     with pytest.raises(ConfigError, match="several sets: --set default or short"):
         export(two_sets, tmp_path / "two", form="curator")
     with pytest.raises(QueryError, match="no captions in set 'x'"):
         export(two_sets, tmp_path / "two", form="jsonl", caption_set="x")
+
+
+def test_a_condition_loses_no_window_that_the_set_lacks(two_sets: Path, tmp_path: Path) -> None:
+    for name, where in (("all", None), ("chosen", "clip_id is not null")):
+        export(two_sets, tmp_path / name, form="jsonl", caption_set="short", where=where)
+
+    assert len(lines(tmp_path / "all")) == 5
+    assert lines(tmp_path / "chosen") == lines(tmp_path / "all")
+
+
+def test_an_enhancement_of_another_attempt_is_not_beside_the_caption(tmp_path: Path) -> None:
+    tables = qa_runs.full()
+    tables[qa_runs.path("captions", 1, attempt=2)] = qa_runs.captions([("d:00000", "Blue.")], attempt=2)
+    run = qa_runs.write(tmp_path / "run", tables)
+
+    export(run, tmp_path / "out", form="jsonl", where="clip_id = 'd'")
+
+    [row] = lines(tmp_path / "out")
+    assert (row["caption"], row["attempt"], row["enhanced_caption"]) == ("Blue.", 2, None)
+
+
+def test_no_column_of_a_manifest_stands_in_the_way(run: Path) -> None:
+    """Every name that an export or a condition gives a column of ours is refused as one of a manifest's own."""
+    with closing(connect(run)) as connection:
+        exported = ask(connection, ROWS, params={"caption_set": None}).columns
+    asked = ask_where(run, "select * from ({matching})", rows=EVERYTHING, where=None, params={"of_set": None}).columns
+
+    names = {*exported, *asked} - {"num_bytes", *pl.read_parquet_schema(run / "manifest.parquet")} | {"part"}
+    assert len(names) > 40
+    for name in sorted(names):
+        with pytest.raises(ManifestError, match="rename these columns"):
+            check_columns(pa.schema([("uri", pa.string()), (name, pa.int64())]), Path("m.parquet"))
 
 
 @pytest.mark.parametrize("form", ["curator", "webdataset", "jsonl", "parquet"])

@@ -116,6 +116,10 @@ def test_a_clip_that_is_gone_is_told_in_its_meta(tmp_path: Path, clips_folder: P
     assert "outside --root" in (tmp_path / "outside" / "metas/v0/c.json").read_text().replace("lies ", "")
     assert list((tmp_path / "changed").rglob("*.mp4")) == []
 
+    copy.write_bytes((clips_folder / "short.mp4").read_bytes())  # it is back
+    again = run.export(tmp_path / "changed", format="curator", clips=True)
+    assert (again.counts["clips"], again.counts["clips_not_copied"]) == (1, 0)
+
 
 def test_clips_that_the_manifest_carries_are_copied_too(clips_folder: Path, tmp_path: Path) -> None:
     data = (clips_folder / "short.mp4").read_bytes()

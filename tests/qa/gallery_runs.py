@@ -54,6 +54,7 @@ def small(run: Path) -> Path:
     enhanced = {
         key: captions[-2][key] for key in ("window_id", "caption_set", "attempt", "model", "status", "output_tokens")
     }
+    enhanced["caption_attempt"] = enhanced["attempt"]
     enhanced["enhanced_caption"] = "In steady rain the van pulls away from the hall; a cyclist in a yellow coat waits."
     tables = {"captions": captions, "enhanced": [enhanced]}
     return write(run, [], [], tables | {"terse": terse})

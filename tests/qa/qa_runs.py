@@ -57,7 +57,8 @@ def full() -> Tables:
         names = tables[path("windows", part)]["window_id"].to_list()
         tables[path("captions", part)] = captions([(name, f"A red circle moves, number {name}.") for name in names])
         enhanced = [
-            _label(name, 1, "default") | {"enhanced_caption": f"A warm red circle moves, and more, number {name}."}
+            _label(name, 1, "default")
+            | {"caption_attempt": 1, "enhanced_caption": f"A warm red circle moves, and more, number {name}."}
             for name in names
         ]
         tables[path("enhanced", part)] = rows("enhanced", enhanced)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,6 +147,20 @@ def test_a_damaged_file_is_told_not_raised(run: Path, damage: Callable[[Path], N
     damage(run / qa_runs.path(table, 0))
 
     assert ("readable", table) in broken(run)
+
+
+def test_a_flipped_bit_of_a_footer_is_told_or_harmless_and_never_raised(run: Path) -> None:
+    file, rng = run / qa_runs.path("captions", 0), random.Random(3)
+    sound = file.read_bytes()
+    footer = int.from_bytes(sound[-8:-4], "little")
+    found = Counter[bool]()
+    for _ in range(60):
+        data = bytearray(sound)
+        data[len(sound) - 8 - rng.randrange(footer)] ^= 1 << rng.randrange(8)
+        file.write_bytes(bytes(data))
+        found[bool(check(run))] += 1
+
+    assert found[True] > 20
 
 
 def test_a_damaged_manifest_is_told_not_raised(run: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import qa_runs
 
 from colcap.errors import QueryError
 from colcap.export.rows import Choice
@@ -54,6 +55,20 @@ def test_a_mistake_is_told_in_the_writers_words(run: Path, where: str, said: str
 
     assert said in str(told.value)
     assert not [word for word in OURS if word in str(told.value)]
+
+
+def test_a_set_of_some_windows_can_be_given_the_others(tmp_path: Path) -> None:
+    tables = qa_runs.full()
+    tables[qa_runs.path("captions", 1, caption_set="short")] = qa_runs.captions(
+        [("d:00000", "Red.")], caption_set="short"
+    )
+    run = qa_runs.write(tmp_path / "run", tables)
+
+    found = windows_where(run, "start_s = 0", caption_set="short", fingerprint=qa_runs.FINGERPRINT)
+
+    assert dict(found.select("window_id", "is_there").iter_rows()) == {
+        "a:00000": False, "b:00000": False, "d:00000": True
+    }  # fmt: skip
 
 
 def test_a_comment_or_a_bracket_in_a_text_is_no_mistake(run: Path) -> None:

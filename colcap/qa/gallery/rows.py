@@ -150,12 +150,12 @@ def choose(run: Path, *, where: str | None = None, limit: int = 2000) -> Choice:
     """
     most = limit * max(1, len(caption_sets(run)))  # no window has more rows than there are sets
     first = First(_ORDER, most)
-    rows = ask_where(run, _FIRST, rows=EVERYTHING, where=where, params={"rows": most}, first=first)
+    rows = ask_where(run, _FIRST, rows=EVERYTHING, where=where, params={"rows": most, "of_set": None}, first=first)
     windows = groupby(rows.iter_rows(named=True), key=lambda row: (row["clip_id"], row["window_id"]))
     cards = tuple(_card(tuple(same)) for _, same in windows)
     if rows.height < most:  # nothing was left out
         return Choice(cards[:limit], count(cards))
-    total = ask_where(run, _COUNT, rows=EVERYTHING, where=where).sum()
+    total = ask_where(run, _COUNT, rows=EVERYTHING, where=where, params={"of_set": None}).sum()
     return Choice(cards[:limit], Count(*total.row(0)))
 
 
