@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 from rich.markup import escape
@@ -19,6 +20,14 @@ class _InOrder(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """click would say "Aborted!" and exit with 1, as after a failure."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("stopped")
+            ctx.exit(130)
 
 
 @click.group(cls=_InOrder, context_settings=CONTEXT)

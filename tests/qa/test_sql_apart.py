@@ -98,18 +98,36 @@ def test_the_process_ends_with_the_one_that_asked(run: Path, how: signal.Signals
         ask(Path({str(run)!r}), {TOO_SLOW[0]!r})
     """
     asking = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    children = Path(f"/proc/{asking.pid}/task/{asking.pid}/children")
-    deadline = time.monotonic() + 30
-    while not (found := children.read_text().split()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    answering = _answering(asking.pid)
 
     asking.send_signal(how)
 
     assert asking.wait(20) != 0
-    (answering,) = map(int, found)
+    deadline = time.monotonic() + 30
     while _lives(answering) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _lives(answering)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_ctrl_c_at_a_query_is_130(run: Path) -> None:
+    command = [sys.executable, "-m", "colcap", "sql", str(run), TOO_SLOW[0]]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as asking:
+        _answering(asking.pid)
+        asking.send_signal(signal.SIGINT)
+        said = asking.communicate(timeout=20)[1]
+
+    assert (asking.returncode, said) == (130, "stopped\n")
+
+
+def _answering(pid: int) -> int:
+    """The process that answers the query of another, once it is there."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    deadline = time.monotonic() + 30
+    while not (found := children.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (answering,) = map(int, found)
+    return answering
 
 
 def _lives(pid: int) -> bool:
