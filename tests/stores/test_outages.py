@@ -11,7 +11,7 @@ import pytest
 from stores_s3 import S3
 
 import colcap
-from colcap import objects, store
+from colcap import objects
 from colcap.errors import ColcapError, RowError
 from colcap.manifests import ClipReader
 from colcap.objects import Url, connection
@@ -95,27 +95,3 @@ def test_what_the_store_does_not_copy_is_copied_by_this_machine(s3: S3) -> None:
     objects.copy(Url.parse(f"{s3.url}/staged"), Url.parse(f"{s3.url}/final"))
 
     assert s3.get("final") == b"5 GB or more"
-
-
-def test_a_second_attempt_leaves_all_tables_of_the_first(s3: S3) -> None:
-    """On two machines, one of them taken for dead: the first to have committed all of a part keeps it."""
-    run = Url.parse(f"{s3.url}/twice")
-    objects.put(run / "manifest.parquet", b"PAR1 of no use PAR1")
-    names = ("windows/part-000000.parquet", "clips/part-000000.parquet")
-    with store.writable(str(run)) as folder:
-        mirror = store.mirror_of(folder)
-        assert mirror is not None
-        assert mirror.lease is not None
-        helper = store.helper(run, mirror.lease.ident)
-        with helper.part(0, [], rewritten=False) as here:
-            made = []
-            for name in names:
-                (here / name).parent.mkdir(parents=True, exist_ok=True)
-                temp = here / f"{name}.tmp"
-                temp.write_bytes(b"second")
-                made.append((temp, here / name))
-                s3.put(f"twice/{name}", b"first")
-
-            assert helper.publish(made) is False
-
-    assert [s3.get(f"twice/{name}") for name in names] == [b"first", b"first"]

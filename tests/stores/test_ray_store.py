@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from colcap import objects, store
 from colcap.errors import RunError
 from colcap.objects import Url
 from colcap.qa.check import check
+from colcap.store.helper import Helper
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,17 @@ def parts(s3: S3, run: str) -> dict[str, bytes]:
     """Every part of a run, timings apart."""
     names = [name for name in s3.names(f"{run}/") if "/part-" in name and "/timings/" not in name]
     return {name.removeprefix(f"{run}/"): s3.get(name) for name in names}
+
+
+@contextmanager
+def helped(run: Url) -> Iterator[Helper]:
+    """A machine that makes parts for this process, which is the run's writer."""
+    objects.put(run / "manifest.parquet", b"PAR1 of no use PAR1")
+    with store.writable(str(run)) as folder:
+        mirror = store.mirror_of(folder)
+        assert mirror is not None
+        assert mirror.lease is not None
+        yield store.helper(run, mirror.lease.ident)
 
 
 def written(final: Path, data: bytes) -> tuple[Path, Path]:
@@ -95,12 +108,7 @@ def test_a_cluster_writes_the_very_same_objects_and_mends_them(
 
 def test_helpers_write_for_their_writer_alone(s3: S3) -> None:
     run = Url.parse(f"{s3.url}/helped")
-    objects.put(run / "manifest.parquet", b"PAR1 of no use PAR1")
-    with store.writable(str(run)) as folder:
-        mirror = store.mirror_of(folder)
-        assert mirror is not None
-        assert mirror.lease is not None
-        helper = store.helper(run, mirror.lease.ident)
+    with helped(run) as helper:
         with helper.part(0, [], rewritten=False) as here:
             made = written(here / "clips" / "part-000000.parquet", b"of a machine that was taken for dead")
             s3.put("helped/clips/part-000000.parquet", b"of the machine that took its place")
@@ -116,6 +124,19 @@ def test_helpers_write_for_their_writer_alone(s3: S3) -> None:
     assert s3.get("helped/windows/part-000001.parquet") == b"of another part"
     with pytest.raises(RunError, match="has taken this run over"), helper.part(1, [], rewritten=False):
         pass
+
+
+def test_a_second_attempt_leaves_all_tables_of_the_first(s3: S3) -> None:
+    """On two machines, one of them taken for dead: the first to have committed all of a part keeps it."""
+    names = ("windows/part-000000.parquet", "clips/part-000000.parquet")
+    with helped(Url.parse(f"{s3.url}/twice")) as helper, helper.part(0, [], rewritten=False) as here:
+        made = [written(here / name, b"second") for name in names]
+        for name in names:
+            s3.put(f"twice/{name}", b"first")
+
+        assert helper.publish(made) is False
+
+    assert [s3.get(f"twice/{name}") for name in names] == [b"first", b"first"]
 
 
 def test_names_are_asked_for_by_their_beginning(s3: S3) -> None:
