@@ -151,7 +151,7 @@ class OpenAIEngine:
 
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
         asked = terms.body(request, sampling, model=self.model, server=self._server, dialect=self._dialect)
-        return {**asked, "extra_body": {**asked.get("extra_body", {}), **self._options}}
+        return {**asked, "extra_body": {**asked["extra_body"], **self._options}}
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         with self._gate:
@@ -189,7 +189,7 @@ class OpenAIEngine:
                     return replace(found, seconds=time.monotonic() - started)
                 if not found.again or attempt == self._server.max_retries:
                     return self._give_up(found)
-                await asyncio.sleep(_wait_s(attempt) if found.wait_s is None else found.wait_s)
+                await asyncio.sleep(_wait_s(found, attempt))
         raise AssertionError("unreachable")
 
     async def _try(self, body: Mapping[str, Any]) -> Generation | terms.Trouble:
@@ -223,7 +223,10 @@ class OpenAIEngine:
         return Generation(error=RowError(found.row_kind, self._connection.clean(found.text)))
 
 
-def _wait_s(attempt: int) -> float:
+def _wait_s(found: terms.Trouble, attempt: int) -> float:
+    """As long as the server asks for, else longer with each attempt."""
+    if found.wait_s is not None:
+        return found.wait_s
     return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**attempt) * random.uniform(0.75, 1.25)
 
 
@@ -273,7 +276,7 @@ class _Connection:
                     raise EngineError(self.advice(found.text)) from None
                 if last or not found.again:
                     return terms.Dialect(is_vllm=False)
-            await asyncio.sleep(_wait_s(attempt) if found.wait_s is None else found.wait_s)
+            await asyncio.sleep(_wait_s(found, attempt))
         raise AssertionError("unreachable")
 
     async def _greet(self) -> terms.Dialect:

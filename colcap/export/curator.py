@@ -146,7 +146,7 @@ def _stream(clip: dict[str, Any], target: Any, options: Options) -> None:
     except OSError as error:
         if error.filename is None:  # a full disk is no fault of the clip's
             raise
-        raise RowError("unreadable", f"{clip['uri']}: {error.strerror}") from None
+        raise manifests.read_error(clip["uri"], error) from None
     if clip["source_bytes"] not in (None, target.tell()):
         raise RowError(
             "source_changed", f"{clip['uri']}: {target.tell()} bytes, {clip['source_bytes']} when it was read"

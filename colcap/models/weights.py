@@ -168,13 +168,18 @@ def _known_revision(wanted: Variant, folder: Path) -> str | None:
             f"{folder} holds {wanted.id} at revision {there}, but {wanted.revision} is wanted. "
             "Move that folder away, or name it as the model to use it as it is."
         )
-    is_name = wanted.revision and not re.fullmatch(r"[0-9a-f]{7,40}", wanted.revision)
-    return there or wanted.revision if is_name else wanted.revision or there
+    if wanted.revision and _is_commit(wanted.revision):
+        return wanted.revision
+    return there or wanted.revision
 
 
 def _same(commit: str, revision: str) -> bool:
     """Whether a revision can be this commit; a branch or a tag can be any."""
-    return commit.startswith(revision) or not re.fullmatch(r"[0-9a-f]{7,40}", revision)
+    return commit.startswith(revision) or not _is_commit(revision)
+
+
+def _is_commit(revision: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{7,40}", revision) is not None
 
 
 def _resolved(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -49,12 +48,10 @@ def context_of(config: Config, model: ResolvedModel, stage2_prompt: str | None) 
 
 def counter_of(folder: Path) -> PromptCounter:
     """The counter of a model's folder, made once: a tokenizer takes half a second to load."""
-    counter = _counter_of(folder)
-    if not counter.is_exact:  # its files may be there by the next time
-        _counter_of.cache_clear()
+    counter = _exact.get(folder) or PromptCounter(None if folder == Path() else folder)  # a server's has no folder here
+    if counter.is_exact:  # else its files may be there by the next time
+        _exact[folder] = counter
     return counter
 
 
-@lru_cache(maxsize=8)
-def _counter_of(folder: Path) -> PromptCounter:
-    return PromptCounter(None if folder == Path() else folder)  # a server's model has no folder here
+_exact: dict[Path, PromptCounter] = {}

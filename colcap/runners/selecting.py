@@ -117,9 +117,10 @@ def failed_rows(plan: Plan, where: str | None, *, again: bool = False) -> dict[i
 
 def _is_made(todo: PartTodo | None, table: str, caption_set: str) -> bool:
     """Whether what a part needs anyway has the rows of a table in it."""
-    if todo is None or todo.media:
-        return todo is not None
-    return todo.previews if table == "previews" else table == "captions" and caption_set in todo.captions
+    if todo is None:
+        return False
+    made = {"previews": todo.previews, "captions": caption_set in todo.captions}
+    return todo.media or made.get(table, False)
 
 
 def retry_todo(plan: Plan, failed: Mapping[int, Redo]) -> tuple[PartTodo, ...]:
